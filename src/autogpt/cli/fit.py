@@ -1,0 +1,146 @@
+"""`autogpt fit`: a sentence and a file in, a model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autogpt.cli import common, show
+from autogpt.cli.live import QuietView, view_for
+from autogpt.cli.text import Text, language_for
+from autogpt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autogpt.config import RunConfig
+    from autogpt.model import Model
+
+__all__ = ["fit", "outcome", "watch"]
+
+
+def fit(
+    description: Annotated[
+        str, typer.Argument(metavar="DESCRIPTION", help="The task in one sentence, Chinese or English.")
+    ],
+    data: Annotated[
+        str, typer.Option("--data", metavar="FILE", help="Rows to learn from: JSONL, CSV, TSV, TXT, Parquet.")
+    ],
+    test: Annotated[
+        str | None,
+        typer.Option("--test", metavar="FILE", help="Rows to be judged on; without it some are sealed away."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model; made from the task if not given.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="TIME", help="Wall-clock for everything: 90s, 10m, 2h.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="auto, scratch, a catalogue name, a folder or a hub id.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="auto, random or bayes.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh/--no-fresh", help="Start anew though the task is known.")] = False,
+    config: common.ConfigOption = None,
+    overrides: common.SetOption = None,
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """Describe a task, bring its data, get a trained model."""
+    from autogpt.config import parse_budget
+
+    settings = _settings(config, overrides or [], budget=budget, base=base, sampler=sampler)
+    parse_budget(settings.budget)  # here already, so that a slip of the finger costs no import of torch
+    rows = common.existing(data, "--data")
+    test_rows = None if test is None else common.existing(test, "--test")
+    text = Text(language_for(description))
+
+    def work(view: QuietView) -> Model:
+        from autogpt import pipeline
+
+        return pipeline.fit(
+            description, rows, test=test_rows, name=name, config=settings, fresh=fresh, consumers=(view,)
+        )
+
+    model, view = watch(work, text, quiet=quiet)
+    outcome(model, view, text, as_json=as_json)
+
+
+def _settings(
+    config: str | None, overrides: list[str], *, budget: str | None, base: str | None, sampler: str | None
+) -> RunConfig:
+    """The run's configuration from file and options; raises ConfigError for a sampler that does not exist."""
+    from autogpt.config import load_run_config
+    from autogpt.registry import SAMPLERS, did_you_mean
+
+    path = None if config is None else Path(config).expanduser()
+    if sampler is not None:
+        overrides = [*overrides, f"search.sampler={sampler}"]
+    settings = load_run_config(path, overrides, budget=budget, base=base)
+    known = ["auto", *SAMPLERS]
+    if settings.search.sampler not in known:
+        raise ConfigError(
+            f"unknown sampler {settings.search.sampler!r}", todo=did_you_mean(settings.search.sampler, known)
+        )
+    return settings
+
+
+def watch(work: Callable[[QuietView], Model], text: Text, *, quiet: bool) -> tuple[Model, QuietView]:
+    """Run `work` under the view that fits standard error."""
+    with view_for(text, quiet=quiet) as view:
+        return work(view), view
+
+
+def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None:
+    """Print how it ended: the JSON document, or the model, its score beside the best baseline and what to do next."""
+    from autogpt.pipeline import fit_summary
+
+    summary = fit_summary(model)
+    if as_json:
+        common.emit(summary)
+        return
+    done = view.progress.done
+    metric = summary["metric"]
+    score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
+    took = text("took_detail", time=show.clock(summary.get("seconds") or 0), trials=summary.get("trials") or 0)
+    if done.get("overhead") is not None:
+        took += ", " + text("overhead", share=f"{done['overhead']:.0%}")
+    rows = [
+        (text("model"), f"{summary['model']}  ({summary['model_dir']})"),
+        (text("result"), f"{score} {text('on_rows', n=metric.get('n'))}"),
+        ("", comparison(summary, text)),
+        (text("report"), str(done.get("report", ""))),
+        (text("took"), took),
+        (text("next"), f"autogpt {next_verb(summary)}".replace("TEXT", text("your_text"))),
+    ]
+    for line in show.fields(rows, indent=""):
+        common.say(line)
+
+
+def comparison(summary: Mapping[str, Any], text: Text) -> str:
+    """One sentence on the model beside the best baseline; empty when there is none."""
+    task, metric = summary.get("task") or {}, summary["metric"]
+    less_is_better = task.get("direction") == "min"
+    baselines = [b for b in summary.get("baselines") or () if b.get("value") is not None]
+    if not baselines or metric.get("value") is None:
+        return ""
+    best = (min if less_is_better else max)(baselines, key=lambda baseline: baseline["value"])
+    tested = summary.get("better_than_best_baseline") or {}
+    p = tested.get("p_value")
+    gain = (best["value"] - metric["value"]) if less_is_better else (metric["value"] - best["value"])
+    verdict = "unclear" if p is not None and p >= 0.05 else "better" if gain > 0 else "worse"
+    return text(
+        verdict,
+        name=best["name"],
+        value=show.number(best["value"]),
+        difference=show.number(abs(gain)),
+        p=f", {show.p_value(p)}" if p is not None else "",
+    )
+
+
+def next_verb(summary: Mapping[str, Any]) -> str:
+    """The command to try first with this kind of model."""
+    kind = (summary.get("task") or {}).get("kind")
+    return f"chat {summary['model']}" if kind == "dialogue" else f'generate {summary["model"]} "TEXT"'

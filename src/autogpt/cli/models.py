@@ -1,0 +1,143 @@
+"""`autogpt models`: the trained models and the pretrained bases of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autogpt.cli import common, show
+from autogpt.cli.text import Text, language_for
+
+if TYPE_CHECKING:
+    from autogpt.store.database import ModelRow
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, show, pull and remove models.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def document(row: ModelRow) -> dict[str, Any]:
+    """A registered model as JSON."""
+    return {
+        "name": row.name,
+        "description": row.description,
+        "metric": {"name": row.metric_name, "value": row.metric_value, "ci95": list(row.ci95)},
+        "created": show.when(row.created),
+        "run": row.run,
+        "folder": str(row.folder),
+    }
+
+
+@app.command("list")
+def list_models(
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """The trained models, newest first, and the bases that were pulled; -q shows only the models' names."""
+    from autogpt.config import home
+    from autogpt.models.bases import available
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        rows = store.models()
+    if as_json:
+        common.emit({"models": [document(row) for row in rows], "bases": available(home())})
+        return
+    if quiet:
+        for row in rows:
+            common.say(row.name)
+        return
+    if rows:
+        shown = [
+            (
+                r.name,
+                r.metric_name,
+                r.metric_value,
+                show.interval(r.ci95),
+                show.when(r.created),
+                show.one_line(r.description, 50),
+            )
+            for r in rows
+        ]
+        common.say_table(show.table(["model", "metric", "value", "95 % interval", "created", "task"], shown))
+    else:
+        common.note('no models yet: autogpt fit "…" --data FILE')
+    common.note(f"bases: {', '.join(available(home())) or 'none pulled (autogpt models pull smollm2-135m)'}")
+
+
+@app.command("show")
+def show_model(
+    model: common.ModelArgument,
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """One model: its task, its scores, its folder."""
+    from autogpt.model import load
+
+    found = load(model)
+    n_bytes = sum(file.stat().st_size for file in found.folder.rglob("*") if file.is_file())
+    summary = found.recipe["fit"]
+    if as_json:
+        common.emit({**summary, "model": found.name, "model_dir": str(found.folder), "bytes": n_bytes})
+        return
+    metric = summary["metric"]
+    score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
+    baselines = ", ".join(f"{b['name']} {show.number(b['value'])}" for b in summary.get("baselines") or ())
+    for line in show.understood(found.spec.model_dump(mode="json"), Text(language_for(found.spec.description)))[1:]:
+        common.say(line)
+    facts = [
+        ("sentence", found.spec.description),
+        ("result", f"{score} on {metric.get('n')} rows"),
+        ("baselines", baselines),
+        ("made by", show.configuration(summary.get("best_config") or {})),
+        ("folder", f"{found.folder} ({show.size(n_bytes)})"),
+        ("run", str(summary.get("run") or "")),
+    ]
+    for line in show.fields(facts):
+        common.say(line)
+
+
+@app.command("pull")
+def pull_base(
+    name: Annotated[str, typer.Argument(metavar="BASE", help="A catalogue name, such as smollm2-135m.")],
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """Fetch a pretrained base, so that fit can start from it, also without a network."""
+    from autogpt.config import home
+    from autogpt.models.bases import pull
+
+    with common.progress_bar(name, None, quiet=quiet, in_bytes=True) as moved:
+        folder = pull(name, home(), moved)
+    if as_json:
+        common.emit({"base": name, "folder": str(folder)})
+    elif not quiet:
+        common.say(f"{name}: {folder}")
+
+
+@app.command("remove")
+def remove_models(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", autocompletion=common.complete_model)],
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """Forget trained models and delete their folders. Asks nothing; run folders stay."""
+    from autogpt.config import home
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        for name in names:
+            store.model(name)  # all or none: a name that is not there is reported before anything is deleted
+        removed = [store.remove_model(name) for name in dict.fromkeys(names)]
+    if as_json:
+        common.emit(
+            {"removed": [{"name": r.name, "folder": str(r.folder), "folder_left": r.folder.exists()} for r in removed]}
+        )
+    elif not quiet:
+        for row in removed:
+            common.say(f"{row.name} removed" + (f"; its folder stays: {row.folder}" if row.folder.exists() else ""))

@@ -1,0 +1,156 @@
+"""`autogpt runs`: what was tried, and going on with what was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autogpt.cli import common, show
+from autogpt.cli.fit import outcome, watch
+from autogpt.cli.live import QuietView
+from autogpt.cli.text import Text, language_for
+from autogpt.errors import BadInput
+
+if TYPE_CHECKING:
+    from autogpt.model import Model
+    from autogpt.store.database import RunRow, TrialRow
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, show and resume runs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def state_of(row: RunRow) -> str:
+    """The run's state; `lost` for one whose process is gone, so that only `resume` can end it."""
+    from autogpt.store.leases import is_live
+
+    return "lost" if row.state == "running" and not is_live(row.pid, row.host, row.heartbeat) else row.state
+
+
+def document(row: RunRow) -> dict[str, Any]:
+    """A run as JSON."""
+    return {
+        "run": row.id,
+        "state": state_of(row),
+        "description": row.config.get("description", ""),
+        "budget_s": row.budget_s,
+        "spent_s": round(row.spent_s, 1),
+        "created": show.when(row.created),
+        "ended": None if row.ended is None else show.when(row.ended),
+        "error": row.error or None,
+        "folder": str(row.folder),
+    }
+
+
+@app.command("list")
+def list_runs(
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """All runs, newest first; -q shows only their ids."""
+    from autogpt.config import home
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        rows = [document(row) for row in store.runs()]
+    if as_json:
+        common.emit({"runs": rows})
+    elif quiet:
+        for row in rows:
+            common.say(row["run"])
+    elif not rows:
+        common.note('no runs yet: autogpt fit "…" --data FILE')
+    else:
+        shown = [
+            (r["run"], r["state"], _spent(r), r["created"], show.one_line(r["error"] or r["description"], 60))
+            for r in rows
+        ]
+        common.say_table(show.table(["run", "state", "spent", "created", "task or error"], shown))
+
+
+def _spent(run: dict[str, Any]) -> str:
+    return f"{show.clock(run['spent_s'])} of {show.clock(run['budget_s'])}"
+
+
+@app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, from autogpt runs list.")],
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """One run and its trials."""
+    from autogpt.config import home
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        row = store.run(run)
+        trials = store.trials(row.id)
+    if as_json:
+        common.emit({**document(row), "config": row.config, "trials": [trial.to_dict() for trial in trials]})
+        return
+    about = document(row)
+    facts = [
+        (name, str(about[name] or ""))
+        for name in ("run", "state", "description", "created", "ended", "error", "folder")
+    ]
+    for line in show.fields([*facts, ("spent", _spent(about))], indent=""):
+        common.say(line)
+    if trials:
+        common.say("")
+        common.say_table(_trials(trials))
+
+
+def _trials(trials: Sequence[TrialRow]) -> Any:
+    rows = [
+        (
+            trial.number,
+            trial.state,
+            f"{max((report.get('share') or 0.0 for report in trial.reports), default=0.0):.0%}",
+            trial.score,
+            show.clock(trial.seconds),
+            show.configuration(trial.config),
+            show.one_line(trial.error or trial.reason, 60),
+        )
+        for trial in trials
+    ]
+    return show.table(["trial", "state", "of full", "score", "time", "configuration", "why it ended"], rows)
+
+
+@app.command("resume")
+def resume_run(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The run's id; the newest unfinished one if not given.")
+    ] = None,
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """Go on with a run that was interrupted or killed: finished trials are kept, the rest of its budget is used."""
+    from autogpt.config import home
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        row = _unfinished(store.runs()) if run is None else store.run(run)
+    if row.state == "finished":
+        raise BadInput(f"run {row.id!r} is finished", todo="autogpt runs list shows which are not")
+    text = Text(language_for(str(row.config.get("description", ""))))
+
+    def work(view: QuietView) -> Model:
+        from autogpt import pipeline
+
+        return pipeline.resume(row.id, consumers=(view,))
+
+    model, view = watch(work, text, quiet=quiet)
+    outcome(model, view, text, as_json=as_json)
+
+
+def _unfinished(rows: Sequence[RunRow]) -> RunRow:
+    """The newest run that was interrupted or lost. Raises BadInput when there is none."""
+    for row in rows:
+        if row.state in ("interrupted", "running"):  # the store refuses one that is really at work
+            return row
+    raise BadInput("no run to resume", todo="autogpt runs list shows all runs")

@@ -1,0 +1,191 @@
+"""Every option, its default and its explanation. Torch-free.
+
+`RunConfig` is what `--config FILE` holds and what `--set a.b=c` changes. Unknown keys are refused with the nearest known
+one. "auto" is a value: whoever resolves it records the choice with its reason. Only wiring code (`pipeline`, `cli`) sees
+the whole of it; every other function is handed its own section.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autogpt.errors import BudgetError, ConfigError
+from autogpt.registry import did_you_mean
+
+__all__ = [
+    "DataConfig",
+    "EvaluationConfig",
+    "RunConfig",
+    "SearchConfig",
+    "TrainingConfig",
+    "apply_overrides",
+    "home",
+    "load_run_config",
+    "offline",
+    "parse_budget",
+]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DataConfig(Section):
+    """How rows become splits."""
+
+    valid_fraction: float = Field(0.1, gt=0, lt=0.5, description="share of the training rows held out for validation")
+    valid_max_rows: int = Field(1000, ge=20, description="most rows of the validation split")
+    test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share sealed as test when no --test file is given")
+    test_max_rows: int = Field(2000, ge=20, description="most rows of a test split that we make ourselves")
+    max_rows: int | None = Field(None, ge=20, description="use at most this many training rows, drawn by the seed")
+
+
+class SearchConfig(Section):
+    """How configurations are proposed and how weak trials are stopped."""
+
+    sampler: str = Field("auto", description="auto, random or bayes; auto is bayes, whose first proposals are random")
+    max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
+    share: float = Field(
+        0.45, gt=0, lt=0.9, description="share of the budget for the search; the rest cools the winner"
+    )
+    rungs: list[float] = Field(
+        [0.25, 0.5, 1.0], description="shares of a trial's full length at which it is scored and may be stopped"
+    )
+    keep: float = Field(0.5, gt=0, le=1, description="share of the trials that pass a rung")
+    space: dict[str, Any] = Field(
+        default_factory=dict, description="fix a parameter (lr: 1e-3) or narrow its range (lr: [1e-4, 1e-2])"
+    )
+
+
+class TrainingConfig(Section):
+    """The training loop, where the search does not decide."""
+
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: the faster one in a short probe")
+    threads: int | Literal["auto"] = Field("auto", description="CPU threads; auto: the cores this process may use")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm at which gradients are clipped")
+    warmup_share: float = Field(0.02, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    cooldown_share: float = Field(0.3, ge=0, le=1, description="share of the steps in which the winner cools down")
+    context: int = Field(512, ge=32, le=8192, description="most tokens of one training sequence")
+    patience: int = Field(4, ge=1, description="validations without gain after which the cool-down starts")
+
+
+class EvaluationConfig(Section):
+    """What is measured, on how many rows, and how sure we want to be."""
+
+    bootstrap: int = Field(2000, ge=100, description="bootstrap resamples for intervals and paired tests")
+    search_rows: int = Field(256, ge=20, description="validation rows that score a trial")
+    base_rows: int = Field(100, ge=20, description="most test rows on which the untuned base is scored")
+    max_new_tokens: int = Field(256, ge=1, description="most tokens of one generated answer")
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    budget: str = Field("10m", description="wall-clock for everything, report included: 90s, 10m, 2h")
+    base: str = Field("auto", description="auto, scratch, a catalogue name, a folder or a hub id")
+    seed: int = Field(0, ge=0, description="seed of splits, search and training")
+    tensorboard: bool = Field(True, description="write TensorBoard files when the package is installed")
+    task: dict[str, Any] = Field(default_factory=dict, description="overrides of the understood task: kind, metric, …")
+    data: DataConfig = Field(default_factory=DataConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+
+def home() -> Path:
+    """`$AUTOGPT_HOME`, or the platform's user data folder. Not created here."""
+    if value := os.environ.get("AUTOGPT_HOME"):
+        return Path(value).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "autogpt"
+
+
+def offline() -> bool:
+    """Whether `AUTOGPT_OFFLINE` forbids the network."""
+    return os.environ.get("AUTOGPT_OFFLINE", "") not in ("", "0")
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of a budget such as `90s`, `10m`, `1h30m`; a bare number is seconds. Raises BudgetError."""
+    compact = text.strip().lower().replace(" ", "")
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        compact += "s"
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", compact)
+    if not parts or "".join(number + unit for number, unit in parts) != compact:
+        raise BudgetError("--budget cannot be read", found=repr(text), expected="a time such as 90s, 10m or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _config_error(error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section: Any = RunConfig
+        for part in first["loc"][:-1]:
+            section = section.model_fields[str(part)].annotation
+        known = list(section.model_fields)
+        return ConfigError(f"unknown option {path!r} in {source}", todo=did_you_mean(str(first["loc"][-1]), known))
+    return ConfigError(f"option {path!r} in {source}", found=repr(first.get("input")), expected=first["msg"])
+
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of nested `values` with each `a.b=c` of `overrides` set; `c` is read as YAML."""
+    result: dict[str, Any] = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()
+    }
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path.strip():
+            raise ConfigError(
+                "--set cannot be read", found=repr(override), expected="key=value, such as search.sampler=random"
+            )
+        node = result
+        *parents, leaf = path.strip().split(".")
+        for parent in parents:
+            child = node.setdefault(parent, {})
+            if not isinstance(child, dict):
+                raise ConfigError(f"--set {path}", found=f"{parent} is not a section", expected="section.key=value")
+            node = child
+        try:
+            node[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {path}", found=repr(text), expected="a YAML value") from error
+    return result
+
+
+def load_run_config(path: Path | None = None, overrides: Iterable[str] = (), **options: Any) -> RunConfig:
+    """The resolved configuration: defaults, then the file, then the options given, then `--set`.
+
+    Args:
+        path: a YAML file that states only what differs from the defaults.
+        overrides: `key=value` strings.
+        options: top-level options; None means not given.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"no config file {str(path)!r}", todo="check --config") from error
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"config file {str(path)!r} cannot be read", found=str(error), expected="YAML") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ConfigError(f"config file {str(path)!r}", found=type(loaded).__name__, expected="a mapping")
+        values.update(loaded or {})
+    values.update({key: value for key, value in options.items() if value is not None})
+    try:
+        return RunConfig.model_validate(apply_overrides(values, overrides))
+    except ValidationError as error:
+        raise _config_error(error, str(path) if path else "the options") from error

@@ -1,0 +1,226 @@
+"""What a run leaves behind: the model folder, the report, the samples, and the model's name in the store."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autogpt.data.splits import Dataset
+from autogpt.errors import ModelError
+from autogpt.evaluation.final import Examination, Rung
+from autogpt.evaluation.report import (
+    RunReport,
+    TrialLine,
+    drop_lines,
+    ladder_line,
+    metric_lines,
+    sample_lines,
+    versions,
+    write_report,
+)
+from autogpt.generation.engine import Engine
+from autogpt.generation.predict import prompt_text
+from autogpt.generation.sampling import Sampling
+from autogpt.model import RECIPE_FILE, TASK_FILE, Model, plain
+from autogpt.models.adapters import merge
+from autogpt.models.hub import save_model
+from autogpt.run import Run
+from autogpt.search.study import Study
+from autogpt.store import keys
+from autogpt.store.artifacts import write_atomic, write_json
+from autogpt.store.database import Store
+from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.training.candidate import Candidate
+
+__all__ = ["checked_name", "deliver", "fit_summary", "task_key"]
+
+_WRITTEN_SAMPLES = 5
+
+
+def task_key(spec: TaskSpec, fingerprint: str) -> str:
+    """What makes two runs the same task."""
+    return keys.task_key(spec.model_dump(mode="json"), fingerprint)
+
+
+def checked_name(store: Store, name: str | None, data: Path, key: str) -> str:
+    """The model's name: the wanted one, or one from the data file's name (`zh_news.train.jsonl` → `zh-news`).
+
+    Raises ModelError when the wanted name belongs to a model of another task; of the same task it is replaced.
+    """
+    if name is None:
+        return store.free_name(data.name.split(".")[0])
+    wanted = keys.slug(name)
+    taken = next((model for model in store.models() if model.name == wanted), None)
+    if taken is not None and taken.task_key != key:
+        raise ModelError(
+            f"the name {wanted!r} belongs to a model of another task",
+            todo=f"choose another --name, such as {store.free_name(wanted)!r}, or autogpt models remove {wanted}",
+        )
+    return wanted
+
+
+def fit_summary(model: Model) -> dict[str, Any]:
+    """The JSON document that `autogpt fit --json` prints."""
+    return {
+        **model.recipe["fit"],
+        "known_task": bool(model.recipe.get("known_task", model.recipe["fit"]["known_task"])),
+    }
+
+
+def deliver(
+    run: Run, spec: TaskSpec, dataset: Dataset, study: Study, candidate: Candidate, examination: Examination
+) -> Model:
+    """Write everything and register the model; returns it as a user would load it."""
+    assert study.best is not None
+    name = str(run.row.config["name"])
+    folder = run.folder.model
+    save_model(merge(candidate.model), candidate.tokenizer, folder)
+    spec.save(folder / TASK_FILE)
+    _write_samples(run, spec, examination)
+    report = _report(run, spec, dataset, study, candidate, examination)
+    recipe = {
+        "name": name,
+        "run": run.row.id,
+        "context": candidate.context,
+        "max_new_tokens": candidate.max_new_tokens,
+        "budget_s": run.row.budget_s,
+        "config": dict(study.best.config),
+        "fit": _summary(run, spec, study, examination, folder),
+    }
+    write_json(folder / RECIPE_FILE, recipe)
+    write_report(run.folder.path, report)
+    document = {**run.row.config, "chosen": dict(study.best.config), "reasons": run.reasons}
+    write_atomic(run.folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+    run.store.register_model(
+        name,
+        folder=folder,
+        metric=examination.scores.main,
+        run=run.row.id,
+        description=spec.description,
+        replace=True,
+    )
+    main = examination.scores.main
+    run.emit(
+        "pipeline.done",
+        model=name,
+        folder=str(folder),
+        report=str(run.folder.report_html),
+        metric={"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
+        verdict=report.verdict,
+        overhead=round(report.overhead_share, 4),
+        next=report.next_commands,
+    )
+    return Model(folder, name=name)
+
+
+def _best_baseline(examination: Examination) -> Rung | None:
+    """The baseline with the best score, scored on the same rows as the model or some of them."""
+    sign = 1 if examination.scores.main.higher_is_better else -1
+    return max(examination.ladder, key=lambda rung: sign * rung.scores.main.value, default=None)
+
+
+def _summary(run: Run, spec: TaskSpec, study: Study, examination: Examination, folder: Path) -> dict[str, Any]:
+    assert study.best is not None
+    main, best = examination.scores.main, _best_baseline(examination)
+    baselines = [
+        {"name": rung.name, "value": rung.scores.main.value, "ci95": list(rung.scores.main.ci95)}
+        for rung in examination.ladder
+    ]
+    compared: Mapping[str, Any] | None = None
+    if best is not None:
+        compared = {
+            "name": best.name,
+            "difference": best.comparison.difference,
+            "p_value": best.comparison.p_value,
+            "n": best.comparison.n,
+        }
+    return {
+        "model": str(run.row.config["name"]),
+        "model_dir": str(folder),
+        "run": run.row.id,
+        "task": spec.model_dump(mode="json"),
+        "known_task": bool(run.row.config["known_task"]),
+        "metric": {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
+        "baselines": baselines,
+        "better_than_best_baseline": compared,
+        "trials": len(study.trials),
+        "best_config": dict(study.best.config),
+        "seconds": round(run.budget.elapsed(), 2),
+    }
+
+
+def _report(
+    run: Run, spec: TaskSpec, dataset: Dataset, study: Study, candidate: Candidate, examination: Examination
+) -> RunReport:
+    assert study.best is not None
+    name = str(run.row.config["name"])
+    counts, dropped = drop_lines(dataset.drops)
+    best, worst, mistakes = sample_lines(spec, examination.examples, examination.predictions)
+    stages = {**run.stages, "report": run.budget.elapsed() - sum(run.stages.values())}
+    return RunReport(
+        model=name,
+        run=run.row.id,
+        description=spec.description,
+        task=spec.model_dump(mode="json"),
+        dropped=counts,
+        dropped_rows=dropped,
+        splits=dict(dataset.summary["rows"]),
+        trials=[TrialLine.model_validate(trial.to_dict()) for trial in study.trials],
+        chosen_trial=study.best.number,
+        chosen=dict(study.best.config),
+        reasons=run.reasons,
+        primary=examination.scores.primary,
+        scores=metric_lines(examination.scores),
+        ladder=[
+            ladder_line(rung.name, rung.scores, rung.comparison, trivial=rung.trivial, note=rung.note)
+            for rung in examination.ladder
+        ],
+        best=best,
+        worst=worst,
+        confusions=mistakes,
+        notes=[*examination.notes, *_texts(spec, candidate, examination)],
+        stages=stages,
+        busy_s=run.busy_s,
+        budget_s=run.row.budget_s,
+        machine={"platform": platform.platform(), "threads": run.reasons.get("precision", "")},
+        versions=versions(),
+        next_commands=_next_commands(name, spec, run),
+    )
+
+
+def _texts(spec: TaskSpec, candidate: Candidate, examination: Examination) -> list[str]:
+    """A few texts of a writing model, so that the report shows what the bits per byte sound like."""
+    if spec.kind is not TaskKind.GENERATION:
+        return []
+    engine = Engine(candidate.model, candidate.tokenizer, context=candidate.context)
+    prompts = [prompt_text(spec, example) for example in examination.examples[:_WRITTEN_SAMPLES]]
+    sampling = Sampling(0.8, 0.95, max_new_tokens=min(160, candidate.context // 2), seed=1)
+    texts = engine.complete(prompts, sampling)
+    return [f"{prompt.strip()} → {text.strip()}" for prompt, text in zip(prompts, texts, strict=True)]
+
+
+def _next_commands(name: str, spec: TaskSpec, run: Run) -> list[str]:
+    chat = spec.kind in (TaskKind.DIALOGUE, TaskKind.INSTRUCTION)
+    first = f"autogpt chat {name}" if chat else f"autogpt generate {name} {shlex.quote('…')}"
+    return [first, f"autogpt generate {name} --file NEW.jsonl --out ANSWERS.jsonl", f"autogpt runs show {run.row.id}"]
+
+
+def _write_samples(run: Run, spec: TaskSpec, examination: Examination) -> None:
+    """Every test row with its prediction, one JSON object a line."""
+    rows = []
+    for example, prediction in zip(examination.examples, examination.predictions, strict=True):
+        row: dict[str, Any] = {"id": example.id, **example.input}
+        if example.messages:
+            row["messages"] = [{"role": turn.role, "content": turn.content} for turn in example.messages]
+        row["expected"] = None if example.target is None else plain(example.target)
+        row["prediction"] = plain(prediction.target)
+        if prediction.nats is not None:
+            row |= {"nats": round(prediction.nats, 3), "utf8_bytes": prediction.utf8_bytes}
+        rows.append(json.dumps(row, ensure_ascii=False))
+    write_atomic(run.folder.samples, "\n".join(rows) + "\n")

@@ -1,0 +1,139 @@
+"""The one look at the test split: the model, the ladder of baselines and the untuned base on the same rows."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autogpt.evaluation.baselines import ladder
+from autogpt.evaluation.evaluate import Comparison, paired_test, score
+from autogpt.generation.engine import Engine
+from autogpt.generation.predict import predict
+from autogpt.generation.sampling import Sampling
+from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.types import Example, Prediction, Scores
+
+__all__ = ["Examination", "Rung", "UntunedBase", "examine", "seconds_per_row"]
+
+_PILOT_ROWS = 16
+_CHUNK_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A baseline of the ladder with its scores and how the model compares (positive: the model is better)."""
+
+    name: str
+    trivial: bool
+    scores: Scores
+    comparison: Comparison
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UntunedBase:
+    """A pretrained model before any training, to be read once: `load` is called only when there is time for it."""
+
+    name: str
+    load: Callable[[], Engine]
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the test rows say.
+
+    Attributes:
+        examples, predictions: the rows that were scored and the model's answers.
+        rows_sealed: how many the test split holds; more than `examples` when time was short.
+    """
+
+    examples: tuple[Example, ...]
+    predictions: tuple[Prediction, ...]
+    scores: Scores
+    ladder: tuple[Rung, ...]
+    rows_sealed: int
+    notes: tuple[str, ...] = ()
+
+
+def _answers(
+    engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int
+) -> tuple[Prediction, ...]:
+    writes = spec.kind is not TaskKind.GENERATION
+    return tuple(predict(engine, spec, examples, Sampling(max_new_tokens=max_new_tokens), with_text=writes))
+
+
+def seconds_per_row(engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int) -> float:
+    """Measured on a few validation rows, so that the time for the test rows can be kept free."""
+    pilot = examples[: 2 * _PILOT_ROWS]
+    began = time.perf_counter()
+    _answers(engine, spec, pilot, max_new_tokens)
+    return (time.perf_counter() - began) / max(1, len(pilot))
+
+
+def _base_rung(
+    base: UntunedBase, spec: TaskSpec, examples: Sequence[Example], model: Sequence[Prediction], max_new_tokens: int
+) -> Rung | None:
+    """The untuned base on as many of the rows as its time allows; None when not even a few could be answered."""
+    began = time.perf_counter()
+    engine = base.load()
+    answers: list[Prediction] = []
+    for first in range(0, min(base.rows, len(examples)), _CHUNK_ROWS):
+        if time.perf_counter() - began > base.seconds and len(answers) >= 2 * _CHUNK_ROWS:
+            break
+        answers += _answers(engine, spec, examples[first : min(first + _CHUNK_ROWS, base.rows)], max_new_tokens)
+    rows, own = examples[: len(answers)], model[: len(answers)]
+    return Rung(
+        f"untuned {base.name}",
+        False,
+        score(spec, rows, answers),
+        paired_test(spec, rows, own, answers),
+        f"zero-shot with the same prompts, first {len(answers)} of {len(examples)} rows",
+    )
+
+
+def examine(
+    engine: Engine,
+    spec: TaskSpec,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    max_new_tokens: int,
+    most_rows: int,
+    base: UntunedBase | None,
+    resamples: int,
+) -> Examination:
+    """Score the model once on the test rows, and everything it has to beat on the same ones.
+
+    Args:
+        train: what the baselines learn from.
+        test: the sealed rows, just opened.
+        most_rows: rows that the remaining time allows.
+        base: the untuned base, when there is one.
+    """
+    # In the file's order rows may be sorted by label; whoever answers only the first ones must meet all of them.
+    rows = tuple(random.Random(0).sample(list(test), len(test))[:most_rows])
+    notes = []
+    if len(rows) < len(test):
+        notes.append(f"evaluated on {len(rows)} of {len(test)} test rows: the budget allows no more")
+    predictions = _answers(engine, spec, rows, max_new_tokens)
+    rungs = [
+        Rung(
+            baseline.name,
+            baseline.trivial,
+            score(spec, rows, baseline.predictions, resamples=resamples),
+            paired_test(spec, rows, predictions, baseline.predictions),
+            baseline.note,
+        )
+        for baseline in ladder(spec, train, rows)
+    ]
+    if base is not None:
+        rung = _base_rung(base, spec, rows, predictions, max_new_tokens)
+        rungs += [rung] if rung is not None else []
+    else:
+        notes.append("no untuned base was at hand: autogpt models pull smollm2-135m")
+    scores = score(spec, rows, predictions, resamples=resamples)
+    return Examination(rows, predictions, scores, tuple(rungs), len(test), tuple(notes))

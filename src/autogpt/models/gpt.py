@@ -1,0 +1,408 @@
+"""The GPT: one decoder-only transformer, top to bottom, as a `transformers` model.
+
+Features, each a field of `GPTConfig`: rotary, learned or sinusoidal positions; RMSNorm before every branch; optional
+norms on queries and keys (Henry et al. 2020); grouped-query attention (Ainslie et al. 2023); SwiGLU (Shazeer 2020) or
+ReLU² (So et al. 2021) feed-forward; tied or untied head; dropout. No bias anywhere. Parameter names and numerics are
+those of `LlamaForCausalLM`, so a model whose features are Llama's (`GPTConfig.is_llama_shaped`) needs no conversion.
+
+Shape suffixes: B batch, T tokens of this call, S tokens seen so far (cache included), D hidden size, H heads,
+G key-value heads, K head size, V vocabulary.
+
+For training: rows are padded on the right or packed, and a causal model never looks to the right, so
+`attention_mask=None` is exact and fastest (labels of padding are -100). Explicit `position_ids` that restart at 0 keep
+packed rows apart. The loss without materialised logits: `model.model(ids).last_hidden_state`, then `model.lm_head`
+chunk by chunk.
+
+What this file does not do: attention weights as output, attention kernels other than PyTorch's scaled dot product
+(with a hand-written gradient where that one is slow, see `fused`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.generation.utils import GenerationMixin
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils.generic import can_return_tuple
+
+from autogpt.models import fused
+
+__all__ = ["GPT", "GPTConfig", "GPTModel"]
+
+
+@strict
+class GPTConfig(PreTrainedConfig):
+    """The shape of a GPT.
+
+    Attributes:
+        hidden_size: width of the residual stream; a multiple of `num_attention_heads`.
+        num_key_value_heads: None for as many as attention heads; otherwise a divisor of them.
+        intermediate_size: width inside the feed-forward branch.
+        max_position_embeddings: the context trained for; a hard limit for learned positions only.
+        mlp: "swiglu" or "relu2".
+        position: "rope", "learned" or "sinusoidal" (Vaswani et al. 2017).
+        qk_norm: RMSNorm on each head's queries and keys before rotation.
+        dropout: on the embeddings and on both residual branches. Not on attention weights: on a CPU that would
+            leave the fused attention kernel.
+        initializer_range: standard deviation of fresh token embeddings.
+    """
+
+    model_type = "autogpt"
+    keys_to_ignore_at_inference = ("past_key_values",)
+
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 4
+    num_key_value_heads: int | None = None
+    intermediate_size: int = 704
+    max_position_embeddings: int = 512
+    mlp: Literal["swiglu", "relu2"] = "swiglu"
+    position: Literal["rope", "learned", "sinusoidal"] = "rope"
+    qk_norm: bool = False
+    tie_word_embeddings: bool = True
+    dropout: float = 0.0
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    use_cache: bool = True
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self) -> None:
+        """Called by `@strict` after construction; raises ValueError for a shape that cannot be built."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {self.num_attention_heads} heads")
+        if self.num_attention_heads % (self.num_key_value_heads or self.num_attention_heads):
+            raise ValueError(
+                f"{self.num_attention_heads} heads cannot share {self.num_key_value_heads} key-value heads"
+            )
+        if self.position == "rope" and self.head_dim % 2:
+            raise ValueError(f"rotary positions need an even head size, found {self.head_dim}")
+        if self.position == "sinusoidal" and self.hidden_size % 2:
+            raise ValueError(f"sinusoidal positions need an even hidden_size, found {self.hidden_size}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}, expected 0 to 1, 1 excluded")
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def is_llama_shaped(self) -> bool:
+        """Whether `LlamaForCausalLM` computes the same from the same weights (dropout is training's; not counted)."""
+        return self.mlp == "swiglu" and self.position == "rope" and not self.qk_norm
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight (Zhang & Sennrich 2019), computed in float32; under autocast returned in its dtype."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fused.rms_norm(x, self.weight, self.eps)
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of rotary positions (Su et al. 2021), halves rotated against each other as Llama does."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.inv_freq = nn.Buffer(self.frequencies(), persistent=False)
+
+    def frequencies(self) -> Tensor:
+        """The angle per position of each pair of dimensions, [K/2]."""
+        exponents = torch.arange(0, self.config.head_dim, 2, dtype=torch.float32) / self.config.head_dim
+        return 1.0 / self.config.rope_theta**exponents
+
+    @torch.no_grad()
+    def forward(self, position_ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, each [B, T, 1, K/2] in float32."""
+        angles = position_ids_BT[..., None, None].float() * self.inv_freq.float()
+        return angles.cos(), angles.sin()
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped key-value heads."""
+
+    def __init__(self, config: GPTConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.head_dim = config.head_dim
+        self.grouped = config.num_key_value_heads != config.num_attention_heads
+        kv_size = (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+
+    def forward(
+        self, x_BTD: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None, cache: Cache | None
+    ) -> Tensor:
+        B, T, _ = x_BTD.shape
+        q_BTHK = self.q_norm(self.q_proj(x_BTD).view(B, T, -1, self.head_dim))
+        k_BTGK = self.k_norm(self.k_proj(x_BTD).view(B, T, -1, self.head_dim))
+        v_BTGK = self.v_proj(x_BTD).view(B, T, -1, self.head_dim)
+        if rotation is not None:
+            cos, sin = (part.to(q_BTHK.dtype) for part in rotation)
+            q_BTHK, k_BTGK = fused.rotate(q_BTHK, cos, sin), fused.rotate(k_BTGK, cos, sin)
+        q_BHTK, k_BGSK, v_BGSK = q_BTHK.transpose(1, 2), k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2)
+        if cache is not None:
+            k_BGSK, v_BGSK = cache.update(k_BGSK, v_BGSK, self.layer_idx)
+        if mask is None and T > 1:
+            # Plainly causal, so nothing was cached before; a preallocated cache may be longer than what it holds.
+            y_BHTK = fused.causal_attention(q_BHTK, k_BGSK[:, :, :T], v_BGSK[:, :, :T])
+        else:
+            mask = mask.to(q_BHTK.dtype) if mask is not None and mask.dtype != torch.bool else mask
+            y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, attn_mask=mask, enable_gqa=self.grouped)
+        return self.o_proj(y_BHTK.transpose(1, 2).reshape(B, T, -1))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class ReLU2(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.relu(self.up_proj(x_BTD)).square())
+
+
+class Block(GradientCheckpointingLayer):
+    """One layer: attention and feed-forward, each behind a norm and added to the residual stream."""
+
+    def __init__(self, config: GPTConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer_idx)
+        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.dropout = config.dropout
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        mask: Tensor | None,
+        rotation: tuple[Tensor, Tensor] | None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        y_BTD = self.self_attn(self.input_layernorm(x_BTD), mask, rotation, past_key_values)
+        x_BTD = x_BTD + self._drop(y_BTD)
+        return x_BTD + self._drop(self.mlp(self.post_attention_layernorm(x_BTD)))
+
+    def _drop(self, y_BTD: Tensor) -> Tensor:
+        return F.dropout(y_BTD, self.dropout, self.training) if self.dropout else y_BTD
+
+
+def sinusoids(position_ids_BT: Tensor, size: int) -> Tensor:
+    """Sinusoidal positions [B, T, size] (Vaswani et al. 2017): sines in the first half, cosines in the second."""
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=position_ids_BT.device) / size
+    angles = position_ids_BT[..., None].float() / 10000.0**exponents
+    return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+class GPTPreTrainedModel(PreTrainedModel):
+    """What both classes below share: the configuration, and the one place where fresh weights are drawn."""
+
+    config: GPTConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Block"]  # noqa: RUF012 (the type that transformers reads)
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Fresh weights: normal with variance 1/fan-in; zero for the two products that write to the residual stream.
+
+        So every block starts as the identity, whatever the depth (Zhang et al. 2019). Called once per module by
+        `transformers`, which skips weights that a checkpoint holds; that is why `init` is used and not `nn.init`.
+        """
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, RMSNorm):
+            init.ones_(module.weight)
+        elif isinstance(module, Rotary):
+            init.copy_(module.inv_freq, module.frequencies())
+        elif isinstance(module, Attention | SwiGLU | ReLU2):
+            for name, part in module.named_children():
+                if not isinstance(part, nn.Linear):
+                    continue
+                if name in ("o_proj", "down_proj"):
+                    init.zeros_(part.weight)
+                else:
+                    init.normal_(part.weight, std=1 / math.sqrt(part.in_features))
+        elif isinstance(module, GPT) and not self.config.tie_word_embeddings:
+            init.normal_(module.lm_head.weight, std=1 / self.config.hidden_size)
+
+
+_IGNORED = {"cache_position", "num_items_in_batch", "output_attentions", "token_type_ids"}
+
+
+class GPTModel(GPTPreTrainedModel):
+    """Token ids to final hidden states."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        if config.position == "learned":
+            self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        if config.position == "rope":
+            self.rotary = Rotary(config)
+        self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **ignored: Any,
+    ) -> BaseModelOutputWithPast:
+        """Final hidden states [B, T, D], normalised, ready for the head.
+
+        Args:
+            input_ids: [B, T]; or `inputs_embeds` [B, T, D] instead.
+            attention_mask: None; [B, S] with 0 at padding; or [B, 1, T, S], True or 0.0 where attention is allowed,
+                False or a large negative number where not (this one replaces the causal mask).
+            position_ids: [B, T]; counted from the cache's length when absent.
+            past_key_values: a cache of earlier tokens; created when `use_cache` is set and there is none.
+            use_cache: None means `config.use_cache`, except in training.
+            output_hidden_states: also return the embedding and every layer's output (the last one normalised).
+            ignored: what `transformers` hands to every model and a GPT has no use for; anything else is a TypeError.
+        """
+        if unknown := ignored.keys() - _IGNORED:
+            raise TypeError(f"GPT.forward has no argument {sorted(unknown)[0]!r}")
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        x_BTD = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        seen = past_key_values.get_seq_length() if past_key_values is not None else 0
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=x_BTD,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        if position_ids is None:
+            position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
+        x_BTD, rotation = self._with_positions(x_BTD, position_ids)
+        if self.config.dropout:
+            x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
+
+        states = [x_BTD]
+        for block in self.layers:
+            x_BTD = block(x_BTD, mask, rotation, past_key_values=past_key_values)
+            if output_hidden_states:
+                states.append(x_BTD)
+        x_BTD = self.norm(x_BTD)
+        return BaseModelOutputWithPast(
+            last_hidden_state=x_BTD,
+            past_key_values=past_key_values if use_cache else None,
+            hidden_states=(*states[:-1], x_BTD) if output_hidden_states else None,
+        )
+
+    def _with_positions(self, x_BTD: Tensor, position_ids: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Positions go into the residual stream (learned, sinusoidal) or into every attention (rotary)."""
+        if self.config.position == "rope":
+            return x_BTD, self.rotary(position_ids)
+        if self.config.position == "learned":
+            return x_BTD + self.embed_positions(position_ids), None
+        # Brought down to the size of fresh token embeddings, which unit sinusoids would drown.
+        waves_BTD = sinusoids(position_ids, self.config.hidden_size) * self.config.initializer_range
+        return x_BTD + waves_BTD.to(x_BTD.dtype), None
+
+
+class GPT(GPTPreTrainedModel, GenerationMixin):
+    """A GPTModel with a head that predicts the next token; `generate` comes from `transformers`."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(config)
+        self.model = GPTModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.loss_type = "ForCausalLM"
+        self.post_init()
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits [B, T, V] of the token after each position; see `GPTModel.forward` for the other arguments.
+
+        Args:
+            labels: [B, T] ids, unshifted, -100 where no prediction counts; gives `loss`, mean cross-entropy in nats.
+            logits_to_keep: compute only the last so many positions (0: all), or the positions of an index tensor.
+        """
+        outputs = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits_BTV = self.lm_head(outputs.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits_BTV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits_BTV,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )

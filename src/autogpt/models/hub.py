@@ -1,0 +1,262 @@
+"""Model folders: saved whole or not at all, loaded with a clear word when something is wrong.
+
+A folder holds safetensors weights, `config.json`, `generation_config.json` and the tokenizer's files, and no code. A GPT
+whose shape is Llama's is saved as `LlamaForCausalLM`, so that any engine loads it; any other loads with the Auto classes
+of `transformers` after `import autogpt`.
+
+What this file does not do: other weight formats, remote code, quantised weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from autogpt.errors import ModelError, StoreError
+from autogpt.models.adapters import merge
+from autogpt.models.gpt import GPT, GPTConfig, GPTModel
+
+__all__ = ["as_gpt", "as_llama", "load_model", "quiet", "register", "replaced_folder", "save_model"]
+
+_SHARED_FIELDS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "tie_word_embeddings",
+    "rms_norm_eps",
+    "initializer_range",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
+
+
+def register() -> None:
+    """Make the Auto classes of `transformers` know GPT folders. May be called again. See also `models.auto`."""
+    from transformers import AutoModel
+
+    AutoConfig.register("autogpt", GPTConfig, exist_ok=True)
+    AutoModel.register(GPTConfig, GPTModel, exist_ok=True)
+    AutoModelForCausalLM.register(GPTConfig, GPT, exist_ok=True)
+
+
+def as_llama(model: GPT) -> LlamaForCausalLM:
+    """A Llama that shares the weights of a Llama-shaped GPT and computes the same. Raises ModelError for other shapes."""
+    if not model.config.is_llama_shaped:
+        raise ModelError("this GPT has features that Llama has not", expected="rope, swiglu, no qk_norm")
+    fields = {name: getattr(model.config, name) for name in _SHARED_FIELDS}
+    rope = {"rope_type": "default", "rope_theta": model.config.rope_theta}
+    config = LlamaConfig(**fields, rope_parameters=rope, dtype=model.dtype)
+    return _with_weights_of(model, LlamaForCausalLM, config)
+
+
+def as_gpt(model: PreTrainedModel) -> PreTrainedModel:
+    """A GPT that shares the weights of a plain Llama, to train faster; any other model comes back itself."""
+    config = model.config
+    if not isinstance(model, LlamaForCausalLM) or config.rope_parameters["rope_type"] != "default":
+        return model
+    plain = not (config.attention_bias or config.mlp_bias or config.attention_dropout) and config.hidden_act == "silu"
+    if not plain or config.head_dim * config.num_attention_heads != config.hidden_size:
+        return model
+    fields = {name: getattr(config, name) for name in _SHARED_FIELDS}
+    gpt = GPTConfig(**fields, rope_theta=config.rope_parameters["rope_theta"], dtype=model.dtype)
+    return _with_weights_of(model, GPT, gpt)
+
+
+def _with_weights_of(model: PreTrainedModel, kind: type[Any], config: Any) -> Any:
+    """A model of another class around the same parameters; its buffers are made anew."""
+    with torch.device("meta"):
+        other = kind(config)
+    other.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    other.tie_weights()
+    for module in other.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                setattr(module, name, torch.empty_like(buffer, device=model.device))
+                other._init_weights(module)
+    other.generation_config = GenerationConfig.from_model_config(config)
+    return other.train(model.training)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps progress bars and advice of `transformers` off the terminal for a while; errors still raise."""
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill; on leaving it is on disk and takes the place of `folder`, on an error it is gone.
+
+    The former folder is moved aside before and removed after. A crash between leaves it beside as `.NAME.previous`, from
+    where the next `load_model` or `save_model` takes it back.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _restore(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".writing", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for path in [*temporary.rglob("*"), temporary]:
+            _fsync(path)
+        previous = _previous(folder)
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            folder.rename(previous)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            _restore(folder)
+            raise
+        _fsync(folder.parent)
+        shutil.rmtree(previous, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _restore(folder: Path) -> None:
+    """Finish what a crash in `replaced_folder` left half done: put the former folder back where there is none."""
+    folder = folder.absolute()
+    if not folder.exists():
+        with contextlib.suppress(FileNotFoundError):
+            _previous(folder).rename(folder)
+
+
+def _fsync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle of a folder to flush
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a model folder, atomically, in place of one that is there. The model in memory is not changed.
+
+    LoRA adapters are merged into a copy first; a Llama-shaped GPT is written as `LlamaForCausalLM`. Weights keep their
+    dtype. The special token ids written are the tokenizer's.
+
+    Raises:
+        StoreError: the folder cannot be written (no space, no permission); what was there before is still there.
+    """
+    plain = merge(model)
+    if isinstance(plain, GPT) and plain.config.is_llama_shaped:
+        plain = as_llama(plain)
+    try:
+        with quiet(), replaced_folder(Path(folder)) as temporary:
+            plain.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            _write_token_ids(temporary, tokenizer)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"model folder {str(folder)!r} cannot be written",
+            found=str(error),
+            todo="check free space and permissions; nothing was changed",
+        ) from error
+
+
+def _write_token_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: getattr(tokenizer, name) for name in names if getattr(tokenizer, name) is not None}
+    GenerationConfig(**ids).save_pretrained(folder)
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text(encoding="utf-8")), **ids}
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model (evaluation mode) and tokenizer of a folder. Nothing is fetched and no code of the folder is run.
+
+    Args:
+        folder: a folder with config.json, safetensors weights and a tokenizer.
+        dtype: of the weights in memory; None for the one they are stored in.
+
+    Raises:
+        ModelError: the folder is missing, incomplete, damaged or not a causal language model.
+    """
+    folder = Path(folder)
+    _restore(folder)
+    _check_files(folder)
+    register()
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, **options
+            )
+    except Exception as error:  # transformers raises nearly every type for a damaged folder
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"model folder {str(folder)!r} cannot be loaded", found=reason, todo="save, pull or train it again"
+        ) from error
+    lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if lacking:
+        raise ModelError(
+            f"model folder {str(folder)!r} is incomplete",
+            found=f"{len(lacking)} weights missing or of another shape, {lacking[0]} the first",
+            todo="save, pull or train it again",
+        )
+    return model.eval(), tokenizer
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"no model folder {str(folder)!r}", todo="check the path; `autogpt models list` shows models")
+    names = {path.name for path in folder.iterdir()}
+    wanted = {"config.json"}
+    if "model.safetensors.index.json" in names:
+        try:
+            index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+            wanted |= set(index["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(f"model folder {str(folder)!r} has a damaged weight index", found=str(error)) from error
+    else:
+        wanted.add("model.safetensors")
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"}:
+        wanted.add("tokenizer.json")
+    if missing := sorted(wanted - names):
+        raise ModelError(
+            f"model folder {str(folder)!r} is incomplete",
+            found=f"no {', '.join(missing)}",
+            expected="config.json, safetensors weights and a tokenizer",
+        )

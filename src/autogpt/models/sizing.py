@@ -1,0 +1,128 @@
+"""One size dial, and what a size costs: parameters, floating-point operations, bytes. Plain arithmetic on a `GPTConfig`.
+
+Follows nanochat's dial (depth from width by a fixed aspect ratio) and the usual accounting of 6 operations per weight and
+token of training (Kaplan et al. 2020), attention added (Chowdhery et al. 2022). Each function is tested against the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autogpt.errors import ConfigError
+from autogpt.models.gpt import GPTConfig
+
+__all__ = [
+    "activation_bytes",
+    "flops_per_token",
+    "parameters",
+    "parameters_without_embeddings",
+    "shape_for",
+    "training_bytes",
+]
+
+WIDTH_PER_LAYER = 64
+SMALLEST_WIDTH = 32
+LOSS_CHUNK_TOKENS = 1024
+"""Tokens whose logits the training loop holds at a time; `training_bytes` counts on it."""
+
+
+def shape_for(
+    width: int, *, depth: int | None = None, vocab_size: int, context: int, mlp: str = "swiglu", **features: Any
+) -> GPTConfig:
+    """The GPT of a given width.
+
+    Heads are 64 wide (32 below a width of 256), the feed-forward size is 8/3 of the width for SwiGLU and 4 times for ReLU²,
+    both in multiples of 32 (the tile of matrix units), and from 8 heads on two query heads share one key-value head.
+
+    Args:
+        width: hidden size; rounded to the nearest multiple of the head size.
+        depth: layers; None for one per 64 of width, at least 2.
+        vocab_size: tokens in the vocabulary.
+        context: most tokens of a sequence.
+        mlp: "swiglu" or "relu2".
+        features: any other field of `GPTConfig`, such as `qk_norm=True` or `eos_token_id=1`.
+
+    Raises:
+        ConfigError: for a width below 32 or a depth below 1.
+    """
+    if width < SMALLEST_WIDTH or (depth is not None and depth < 1):
+        raise ConfigError(
+            "a model cannot have this shape",
+            found=f"width {width}, depth {depth}",
+            expected=f"a width of at least {SMALLEST_WIDTH} and a depth of at least 1",
+        )
+    head_size = 64 if width >= 256 else 32
+    heads = max(1, round(width / head_size))
+    hidden_size = heads * head_size
+    wanted = hidden_size * 4 if mlp == "relu2" else hidden_size * 8 / 3
+    return GPTConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=depth or max(2, round(hidden_size / WIDTH_PER_LAYER)),
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2 if heads >= 8 and heads % 2 == 0 else heads,
+        intermediate_size=-(-int(wanted) // 32) * 32,
+        vocab_size=vocab_size,
+        max_position_embeddings=context,
+        mlp=mlp,
+        **features,
+    )
+
+
+def _kv_size(config: GPTConfig) -> int:
+    return (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
+
+
+def _layer_weights(config: GPTConfig) -> int:
+    """Weights in the matrix products of one layer."""
+    d = config.hidden_size
+    attention = 2 * d * d + 2 * d * _kv_size(config)
+    return attention + (3 if config.mlp == "swiglu" else 2) * d * config.intermediate_size
+
+
+def parameters_without_embeddings(config: GPTConfig) -> int:
+    """Parameters of all layers and norms: everything but token embeddings, learned positions and the head."""
+    norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
+    return config.num_hidden_layers * (_layer_weights(config) + norms) + config.hidden_size
+
+
+def parameters(config: GPTConfig) -> int:
+    """All parameters; a tied head counts once."""
+    tables = config.vocab_size * (1 if config.tie_word_embeddings else 2)
+    if config.position == "learned":
+        tables += config.max_position_embeddings
+    return parameters_without_embeddings(config) + tables * config.hidden_size
+
+
+def flops_per_token(config: GPTConfig, context: int) -> int:
+    """Floating-point operations of training on one token, forward and backward, in rows of `context` tokens.
+
+    Counts the matrix products (a multiplication and an addition each): 6 per weight, the head's included, and attention
+    over the whole row, as if it were not causal. Element-wise work is not counted.
+    """
+    weights = config.num_hidden_layers * _layer_weights(config) + config.vocab_size * config.hidden_size
+    return 6 * weights + 12 * config.num_hidden_layers * context * config.hidden_size
+
+
+def activation_bytes(config: GPTConfig, tokens: int) -> int:
+    """Bytes that the layers keep for the backward pass of `tokens` tokens under bf16 autocast on a CPU, without dropout.
+
+    Rows are taken to be as long as `max_position_embeddings`. Logits are not included.
+    """
+    d = config.hidden_size
+    residual = 2 * 4 * d  # the float32 input of both norms
+    products = 2 * (2 * d + 2 * d)  # the bf16 input of the products after both norms, the queries, the heads' output
+    keys = 2 * 2 * _kv_size(config)
+    probabilities = 2 * config.num_attention_heads * config.max_position_embeddings
+    feed_forward = 2 * (4 if config.mlp == "swiglu" else 3) * config.intermediate_size
+    layer = residual + products + keys + probabilities + feed_forward
+    return tokens * (config.num_hidden_layers * layer + 6 * d)
+
+
+def training_bytes(config: GPTConfig, tokens: int) -> int:
+    """Peak bytes of a bf16 autocast step with AdamW over `tokens` tokens at once; within about a quarter.
+
+    Float32 weights, gradients and two moments, the bf16 copy of the weights, activations, and the logits of one chunk of
+    the loss (bf16, and float32 with its gradient). What the libraries themselves occupy is not included.
+    """
+    logits = min(tokens, LOSS_CHUNK_TOKENS) * config.vocab_size * (2 + 4 + 4)
+    return parameters(config) * (16 + 2) + activation_bytes(config, tokens) + logits

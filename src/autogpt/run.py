@@ -1,0 +1,93 @@
+"""One run: its folder, its row in the store, its clock and its stages, whatever happens to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from autogpt.config import RunConfig
+from autogpt.errors import AutoGPTError, Interrupted
+from autogpt.events import Consumer, Event, JsonlConsumer
+from autogpt.search.racing import Budget
+from autogpt.store.artifacts import RunFolder
+from autogpt.store.database import RunRow, Store
+
+__all__ = ["Run", "recorded"]
+
+_HEARTBEAT_S = 10.0
+
+
+@dataclass(slots=True)
+class Run:
+    """What every stage of a run shares.
+
+    Attributes:
+        stages: stage → seconds.
+        busy_s: seconds spent training and scoring; the rest is overhead.
+        reasons: option → why "auto" became what it is.
+    """
+
+    row: RunRow
+    folder: RunFolder
+    config: RunConfig
+    store: Store
+    budget: Budget
+    consumers: list[Consumer]
+    reasons: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+    busy_s: float = 0.0
+    _stage: tuple[str, float] = ("start", 0.0)
+    _beat: float = 0.0
+
+    def emit(self, kind: str, **data: Any) -> None:
+        self.take(Event(kind, data))
+
+    def take(self, event: Event) -> None:
+        """Hand `event` to every consumer, and tell the store now and then that the run is alive."""
+        for consumer in self.consumers:
+            consumer(event)
+        if time.monotonic() - self._beat > _HEARTBEAT_S:
+            self._beat = time.monotonic()
+            self.store.heartbeat(self.row.id, self.budget.elapsed())
+
+    def stage(self, name: str, message: str = "") -> None:
+        """Begin a stage; the time since the last one began is booked to that one."""
+        now, (last, began) = self.budget.elapsed(), self._stage
+        self.stages[last] = self.stages.get(last, 0.0) + now - began
+        self._stage = (name, now)
+        self.store.heartbeat(self.row.id, now)
+        self.emit("pipeline.stage", stage=name, message=message, left_s=round(self.budget.remaining(), 1))
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Book what happens inside as training or scoring."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.busy_s += time.perf_counter() - began
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[Run]:
+    """The run with its event file open; how it ended goes to the store, whatever happens.
+
+    Raises Interrupted, with the line that resumes the run, when the user stops it.
+    """
+    log = JsonlConsumer(run.folder.events)
+    run.consumers.insert(0, log)
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.store.finish_run(run.row.id, "interrupted", spent_s=run.budget.elapsed())
+        raise Interrupted(f"stopped; go on with: autogpt runs resume {run.row.id}") from None
+    except BaseException as error:
+        text = str(error) if isinstance(error, AutoGPTError) else f"{type(error).__name__}: {error}"
+        run.store.finish_run(run.row.id, "failed", error=text, spent_s=run.budget.elapsed())
+        raise
+    finally:
+        log.close()
+    run.store.finish_run(run.row.id, "finished", spent_s=run.budget.elapsed())

@@ -1,0 +1,127 @@
+"""Stopping weak trials early, and one clock for everything.
+
+`Racing` is asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning")
+for trials that run one after another: a trial is judged at each rung against whatever is known there, at once, without
+waiting for others. Trials must run on a constant learning rate up to their rungs: rankings flip while a rate decays.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autogpt.errors import ConfigError
+from autogpt.search.trials import SLACK, Direction, Report, Trial, is_better
+
+__all__ = ["Budget", "Racing", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a trial goes on, and why, in words."""
+
+    action: Literal["go", "stop"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Racing:
+    """The rule of the race.
+
+    Attributes:
+        rungs: shares of a trial's full length at which it is judged, ascending; at 1 it is through.
+        keep: share of the scores of a rung that pass; 1 stops nobody.
+        min_others: a rung with fewer other scores than this judges nobody. Two, because against a single other score
+            half of all good trials would be stopped.
+
+    Raises ConfigError for rungs outside (0, 1] or out of order and for `keep` outside (0, 1].
+    """
+
+    rungs: Sequence[float] = (1 / 9, 1 / 3, 1.0)
+    keep: float = 1 / 3
+    min_others: int = 2
+
+    def __post_init__(self) -> None:
+        rungs = tuple(self.rungs)
+        object.__setattr__(self, "rungs", rungs)
+        if not rungs or sorted(set(rungs)) != list(rungs) or rungs[0] <= 0 or rungs[-1] > 1:
+            raise ConfigError("search.rungs", found=repr(list(rungs)), expected="ascending shares above 0, at most 1")
+        if not 0 < self.keep <= 1:
+            raise ConfigError("search.keep", found=repr(self.keep), expected="a share above 0, at most 1")
+
+    def places(self, scores: int) -> int:
+        """How many of `scores` scores pass: the share `keep`, rounded up.
+
+        Published halving rounds down, which with a handful of trials lets only the best one through; rounding up lets
+        a close second go on and changes nothing when there are many.
+        """
+        return max(1, math.ceil(scores * self.keep - SLACK))
+
+    def verdict(self, reports: Sequence[Report], history: Sequence[Trial], *, direction: Direction) -> Verdict:
+        """Judges the running trial after its newest report.
+
+        Args:
+            reports: of the running trial, the newest last.
+            history: the ended trials. Failed ones do not count; one that finished before a rung by its own decision
+                counts there with its last score.
+            direction: whether more or less is better.
+        """
+        rung = self._reached(reports)
+        if rung is None:
+            return Verdict("go", "between rungs")
+        score = reports[-1].score
+        others = [there for trial in history if (there := trial.score_at(rung)) is not None]
+        if len(others) < self.min_others:
+            return Verdict("go", f"only {len(others)} other trials have reached {rung:.0%}, too few to judge")
+        place = 1 + sum(is_better(other, score, direction) for other in others)
+        allowed = self.places(len(others) + 1)
+        standing = f"place {place} of {len(others) + 1} at {rung:.0%} of the trial with {score:.4g}"
+        if place <= allowed:
+            return Verdict("go", f"{standing}; the best {allowed} go on")
+        return Verdict("stop", f"{standing}; only the best {allowed} go on")
+
+    def _reached(self, reports: Sequence[Report]) -> float | None:
+        """The rung that the newest report is the first to reach; None between rungs and at the end."""
+        if not reports or reports[-1].share >= 1 - SLACK:
+            return None
+        before = max((report.share for report in reports[:-1]), default=0.0)
+        passed = [rung for rung in self.rungs if before < rung - SLACK and rung - SLACK <= reports[-1].share]
+        return max(passed, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Wall-clock seconds that are running out from the moment of creation.
+
+    Attributes:
+        seconds: the whole budget.
+        clock: seconds from any origin; the default never jumps when the machine's time is set.
+        spent: seconds that earlier processes of the same run have used already (resume).
+    """
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    spent: float = 0.0
+    _start: float = field(init=False, repr=False, compare=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_start", self.clock())
+
+    def elapsed(self) -> float:
+        """Seconds used, those before a resume included."""
+        return self.spent + max(0.0, self.clock() - self._start)
+
+    def remaining(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.seconds - self.elapsed())
+
+    def fraction(self) -> float:
+        """Share of the budget that is used, 0 to 1."""
+        return 1.0 if self.seconds <= 0 else min(1.0, self.elapsed() / self.seconds)
+
+    def part(self, share: float) -> Budget:
+        """A budget that runs on the same clock from the same start and ends when `share` of this one is used."""
+        return Budget(self.seconds * share, self.clock, self.elapsed())

@@ -1,0 +1,127 @@
+"""Bayesian search: a multivariate tree-structured Parzen estimator (TPE), Optuna's, behind our own small protocol.
+
+Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"; Falkner et al. 2018 (multivariate). Each proposal
+rebuilds a study in memory from the history, so nothing but the history has to be kept; that costs milliseconds for the
+tens of trials we run. Parameters that exist together are modelled together (Optuna's `group=True`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from autogpt.search.samplers import rng_for
+from autogpt.search.space import Choice, Config, Dimension, Int, Parameter, Space
+from autogpt.search.trials import Direction, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["BayesSampler"]
+
+RUNG_UNITS = 1_000_000
+"""Optuna numbers rungs with integers: shares become millionths."""
+
+
+class BayesSampler:
+    """TPE: the default, then `startup` random draws, then proposals where good trials are dense and bad ones are not.
+
+    Args:
+        space: what may be proposed.
+        seed: of the draws and the proposals.
+        direction: whether scores shall be large or small.
+        startup: random draws after the default, the same ones that `RandomSampler` makes.
+
+    A stopped trial ranks behind all finished ones, then by how far it came, then by its score there, so scores of
+    different rungs are never compared. A failed trial ranks last. A trial outside the space, or whose set of parameters
+    differs (the space was narrowed), is left out of the model.
+    """
+
+    def __init__(self, space: Space, seed: int = 0, *, direction: Direction, startup: int = 4) -> None:
+        self.space, self.seed, self.direction, self.startup = space, seed, direction, startup
+
+    def ask(self, history: Sequence[Trial]) -> Config:
+        """The next configuration. Imports Optuna when the first modelled proposal is made."""
+        if not history:
+            return self.space.default
+        known = [trial for trial in sorted(history, key=_number) if self.space.contains(trial.config)]
+        if len(history) <= self.startup or not any(trial.score is not None for trial in known):
+            return self.space.sample(rng_for(self.seed, len(history)))
+        return self._modelled(known, rng_for(self.seed, len(history)).getrandbits(32))
+
+    def _modelled(self, known: Sequence[Trial], seed: int) -> Config:
+        import optuna
+
+        with _quiet():
+            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True)
+            study = optuna.create_study(
+                sampler=sampler, direction="maximize" if self.direction == "max" else "minimize"
+            )
+            study.add_trials([self._frozen(trial) for trial in known])
+            asked = study.ask()
+            config: Config = {}
+            for parameter in self.space.parameters:
+                if parameter.is_active(config):
+                    config[parameter.name] = _suggest(asked, parameter)
+        return config
+
+    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        """`trial` in Optuna's terms."""
+        import optuna
+
+        config = self.space.validate(trial.config)
+        parameters = [self.space[name] for name in config]
+        finished = trial.state == "finished" and trial.score is not None
+        reports = () if trial.state == "failed" else trial.reports
+        return optuna.trial.create_trial(
+            state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
+            value=trial.score if finished else None,
+            params={p.name: _to_optuna(p.dimension, config[p.name]) for p in parameters},
+            distributions={p.name: _distribution(p.dimension) for p in parameters},
+            # TPE puts a pruned trial without any intermediate value behind all others: what a failed trial deserves.
+            intermediate_values={round(report.share * RUNG_UNITS): report.score for report in reports},
+        )
+
+
+def _number(trial: Trial) -> int:
+    return trial.number
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(dimension, Choice):  # positions, because Optuna takes True for 1
+        return CategoricalDistribution(tuple(range(len(dimension.values))))
+    if isinstance(dimension, Int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _to_optuna(dimension: Dimension, value: Any) -> Any:
+    return dimension.index(value) if isinstance(dimension, Choice) else value
+
+
+def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
+    dimension = parameter.dimension
+    if isinstance(dimension, Choice):
+        return dimension.values[asked.suggest_categorical(parameter.name, tuple(range(len(dimension.values))))]
+    if isinstance(dimension, Int):
+        return asked.suggest_int(parameter.name, dimension.low, dimension.high, log=dimension.log)
+    return dimension.nearest(asked.suggest_float(parameter.name, dimension.low, dimension.high, log=dimension.log))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's line per study and its note that `group` is experimental (constraints.txt pins the version)."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

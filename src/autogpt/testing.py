@@ -1,0 +1,132 @@
+"""Contract tests that every implementation of a protocol must pass, ours and third parties' alike.
+
+Inherit from a contract in a test module, say how the object is made, and pytest runs the rest:
+
+    class TestMySampler(SamplerContract):
+        def make(self, space, seed=0, direction="max"):
+            return MySampler(space, seed, direction=direction)
+
+Nothing here imports torch or pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from autogpt.search.samplers import Sampler
+from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
+from autogpt.search.trials import Direction, Report, Trial
+
+__all__ = ["SamplerContract", "conditional_space", "quadratic_space"]
+
+
+def quadratic_space() -> Space:
+    """Three floats in [-5, 5], default 4: for `quadratic`-like objectives with their optimum inside."""
+    return Space([Parameter(name, Float(-5.0, 5.0), 4.0) for name in ("x", "y", "z")])
+
+
+def conditional_space() -> Space:
+    """One parameter of each kind and two branches that share nothing but the root."""
+    return Space(
+        [
+            Parameter("start", Choice(("scratch", "base")), "scratch"),
+            Parameter("width", Int(32, 512, log=True), 128, when={"start": ("scratch",)}),
+            Parameter("method", Choice(("full", "lora")), "full", when={"start": ("base",)}),
+            Parameter("rank", Int(4, 64), 16, when={"method": ("lora",)}),
+            Parameter("lr", Float(1e-5, 1e-2, log=True), 1e-3),
+            Parameter("tied", Choice((True, False)), True),
+        ]
+    )
+
+
+class SamplerContract(ABC):
+    """What `autogpt.search.samplers.Sampler` promises."""
+
+    @abstractmethod
+    def make(self, space: Space, seed: int = 0, direction: Direction = "max") -> Sampler:
+        """A fresh sampler."""
+
+    def run(self, space: Space, score: Callable[[Config], float], trials: int, seed: int = 0) -> list[Trial]:
+        """`trials` trials with a new sampler for each, as after as many restarts."""
+        history: list[Trial] = []
+        for number in range(trials):
+            config = self.make(space, seed).ask(history)
+            history.append(Trial(number, config, "finished", (Report(1.0, score(config)),)))
+        return history
+
+    def test_first_proposal_is_the_default(self) -> None:
+        for space in (quadratic_space(), conditional_space()):
+            assert self.make(space).ask([]) == space.default
+
+    def test_changing_a_proposal_changes_nothing_else(self) -> None:
+        sampler = self.make(quadratic_space())
+        sampler.ask([])["x"] = 0.0
+        assert sampler.ask([]) == quadratic_space().default
+
+    def test_proposals_are_members_of_the_space_and_plain_json(self) -> None:
+        space = conditional_space()
+        for trial in self.run(space, lambda config: config["lr"], 20):
+            assert space.validate(trial.config) == trial.config
+            assert json.loads(json.dumps(trial.config)) == trial.config
+
+    def test_branches_of_a_condition_are_both_proposed(self) -> None:
+        starts = {trial.config["start"] for trial in self.run(conditional_space(), lambda config: 0.0, 25)}
+        assert starts == {"scratch", "base"}
+
+    def test_same_seed_and_history_give_the_same_proposal(self) -> None:
+        space = conditional_space()
+        history = self.run(space, lambda config: config["lr"], 12)
+        asked_before = self.make(space)
+        for length in range(13):  # one sampler that saw all of it, against a new one for each proposal
+            assert asked_before.ask(history[:length]) == self.make(space).ask(history[:length])
+
+    def test_history_from_json_and_in_any_order_gives_the_same_proposal(self) -> None:
+        space = conditional_space()
+        history = self.run(space, lambda config: config["lr"], 12)
+        stored = [Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) for trial in history]
+        random.Random(0).shuffle(stored)
+        assert self.make(space).ask(stored) == self.make(space).ask(history)
+
+    def test_seeds_differ(self) -> None:
+        space = quadratic_space()
+        assert self.run(space, lambda config: 0.0, 3, seed=1) != self.run(space, lambda config: 0.0, 3, seed=2)
+
+    def test_asking_does_not_change_the_history(self) -> None:
+        history = self.run(quadratic_space(), lambda config: config["x"], 8)
+        before = list(history)
+        self.make(quadratic_space()).ask(history)
+        assert history == before
+
+    def test_failed_and_stopped_trials_are_taken(self) -> None:
+        space = conditional_space()
+        history: list[Trial] = []
+        for number in range(12):
+            config = self.make(space).ask(history)
+            reports = (Report(1 / 9, float(number)), Report(1 / 3, -float(number)))
+            history.append(
+                (
+                    Trial(number, config, "failed", error="out of memory"),
+                    Trial(number, config, "stopped", reports[: 1 + number % 2], reason="place 9"),
+                    Trial(number, config, "finished", (*reports, Report(1.0, 1.0))),
+                )[number % 3]
+            )
+            assert space.contains(self.make(space).ask(history))
+
+    def test_only_failed_trials_are_taken(self) -> None:
+        space = conditional_space()
+        history = [Trial(number, space.sample(random.Random(number)), "failed", error="no") for number in range(10)]
+        assert space.contains(self.make(space).ask(history))
+
+    def test_history_from_a_wider_space_is_taken(self) -> None:
+        history = self.run(conditional_space(), lambda config: config["lr"], 12)
+        narrow = conditional_space().narrowed({"start": "base", "lr": [1e-4, 1e-3]})
+        assert narrow.contains(self.make(narrow).ask(history))
+
+    def test_a_space_of_one_configuration(self) -> None:
+        space = Space([Parameter("lr", Float(1e-3, 1e-3), 1e-3), Parameter("base", Choice(("a",)), "a")])
+        assert {json.dumps(trial.config) for trial in self.run(space, lambda config: 0.0, 8)} == {
+            json.dumps(space.default)
+        }

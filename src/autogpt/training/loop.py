@@ -1,0 +1,204 @@
+"""The one training loop: a generator of events over a state that can be saved, restored and continued.
+
+    state = start(model, settings)
+    for event in train(state, batches, settings, until=1000):
+        ...                                      # stop iterating at any time: the state is whole after every event
+
+The caller owns the clock, the validation and the checkpoints: it looks at the state between two events, scores it (with
+`averaged(state)`), saves it, cools it down by setting `state.schedule`, or drops it. What varies between tasks is the
+objective and the batches, never the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autogpt.data.batching import Batch, Batches
+from autogpt.errors import StoreError, TrainingError
+from autogpt.events import Event
+from autogpt.training import checkpoint
+from autogpt.training.objectives import weighted_token_loss
+from autogpt.training.optim import Ema, Schedule, create_optimizer
+
+__all__ = ["Objective", "TrainSettings", "TrainState", "averaged", "load_state", "save_state", "start", "train"]
+
+Objective = Callable[[Any, Batch], tuple[torch.Tensor, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a model is trained.
+
+    Attributes:
+        learning_rate: peak rate.
+        weight_decay: AdamW decay of the matrices.
+        warmup_steps: steps in which the rate rises.
+        max_grad_norm: gradients are clipped to this norm.
+        precision: fp32, or bf16 autocast.
+        device: where the batches go.
+        micro_tokens: most padded tokens of one forward pass; larger batches are accumulated.
+        seed: of dropout.
+    """
+
+    learning_rate: float
+    weight_decay: float = 0.1
+    warmup_steps: int = 20
+    max_grad_norm: float = 1.0
+    precision: str = "fp32"
+    device: str = "cpu"
+    micro_tokens: int = 16384
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that training changes. `seconds` counts time inside the loop only."""
+
+    model: Any
+    optimizer: torch.optim.AdamW
+    ema: Ema
+    schedule: Schedule
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def start(model: Any, settings: TrainSettings) -> TrainState:
+    """A fresh state at step 0. Seeds dropout."""
+    torch.manual_seed(settings.seed)
+    optimizer = create_optimizer(model, settings.learning_rate, settings.weight_decay)
+    return TrainState(
+        model, optimizer, Ema(model.parameters()), Schedule(settings.learning_rate, settings.warmup_steps)
+    )
+
+
+def _parts(batch: Batch, limit: int) -> Iterator[Batch]:
+    """`batch` in slices of at most `limit` padded tokens (at least one row each)."""
+    rows, length = batch.ids_BT.shape
+    size = max(1, limit // length)
+    if size >= rows:
+        yield batch
+        return
+    for first in range(0, rows, size):
+        yield batch.rows(first, first + size)
+
+
+def train(
+    state: TrainState,
+    batches: Batches,
+    settings: TrainSettings,
+    *,
+    until: int | None = None,
+    objective: Objective = weighted_token_loss,
+) -> Iterator[Event]:
+    """Train until step `until` or the end of the schedule, one `training.step` event a step.
+
+    The batch of a step depends on the step alone and dropout on the saved random state, so a restored state continues
+    bit for bit as if it had never stopped.
+
+    Raises:
+        TrainingError: the loss is not finite; the state is then not to be used again.
+    """
+    model, trained = state.model, [p for p in state.model.parameters() if p.requires_grad]
+    model.train()
+    while (until is None or state.step < until) and (state.schedule.end is None or state.step < state.schedule.end):
+        began = time.perf_counter()
+        batch = batches.batch(state.step).to(settings.device)
+        rate = state.schedule.rate(state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        total = 0.0
+        weight = float(batch.weights_BT[:, 1:].sum())
+        for part in _parts(batch, settings.micro_tokens):
+            with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
+                loss, _ = objective(model, part)
+            (loss / weight).backward()
+            total += float(loss.detach())
+        loss_mean = total / weight
+        if not loss_mean < 1e4:
+            raise TrainingError(
+                f"the loss is {loss_mean:.4g} at step {state.step}", todo="lower the learning rate (search.space.lr)"
+            )
+        norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.ema.update(state.step)
+        state.step += 1
+        state.tokens += batch.tokens
+        state.seconds += time.perf_counter() - began
+        yield Event(
+            "training.step",
+            {
+                "step": state.step,
+                "loss": round(loss_mean, 5),
+                "lr": rate,
+                "grad_norm": round(float(norm), 4),
+                "tokens_per_s": round(state.tokens_per_s),
+            },
+        )
+        model.train()
+
+
+@contextmanager
+def averaged(state: TrainState) -> Iterator[Any]:
+    """The model in evaluation mode with the averaged weights; the trained weights come back at the end."""
+    state.ema.swap()
+    state.model.eval()
+    try:
+        yield state.model
+    finally:
+        state.ema.swap()
+        state.model.train()
+
+
+def _named_trained(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def save_state(state: TrainState, folder: Path, extra: dict[str, Any] | None = None) -> Path:
+    """Write `state` as a checkpoint; of an adapted base only the trained weights."""
+    tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
+    for (name, parameter), average in zip(_named_trained(state.model), state.ema.average, strict=True):
+        tensors[f"weight.{name}"] = parameter
+        tensors[f"average.{name}"] = average
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    meta = {"tokens": state.tokens, "seconds": state.seconds, "schedule": asdict(state.schedule), **(extra or {})}
+    return checkpoint.save(folder, state.step, tensors, meta)
+
+
+def load_state(state: TrainState, folder: Path) -> checkpoint.Checkpoint | None:
+    """Restore the newest valid checkpoint into a fresh `state` of the same model; None when there is none.
+
+    Raises:
+        StoreError: the checkpoint belongs to a model of another shape.
+    """
+    found = checkpoint.load_newest(folder)
+    if found is None:
+        return None
+    for (name, parameter), average in zip(_named_trained(state.model), state.ema.average, strict=True):
+        if f"weight.{name}" not in found.tensors or found.tensors[f"weight.{name}"].shape != parameter.shape:
+            raise StoreError(f"checkpoint in {folder.name} is of another model", found=name, todo="start the run anew")
+        parameter.data.copy_(found.tensors[f"weight.{name}"])
+        average.copy_(found.tensors[f"average.{name}"])
+        state.optimizer.state[parameter] = {
+            key: found.tensors[f"optimizer.{key}.{name}"].clone()
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimizer.{key}.{name}" in found.tensors
+        }
+    torch.set_rng_state(found.tensors["rng"])
+    state.step, state.tokens = int(found.meta["step"]), int(found.meta["tokens"])
+    state.seconds = float(found.meta["seconds"])
+    state.schedule = Schedule(**found.meta["schedule"])
+    return found

@@ -1,0 +1,65 @@
+"""What this machine does best: threads and number format, chosen by a short measurement and never by a flag alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+__all__ = ["Machine", "probe"]
+
+Precision = Literal["fp32", "bf16"]
+_PROBE_TDF = (4096, 384, 1536)
+_PROBE_FLOPS = 2.0 * math.prod(_PROBE_TDF)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes:
+        flops_per_s: floating-point operations a second of a matrix product in the chosen precision, as measured.
+        reason: why the precision is what it is.
+    """
+
+    device: str
+    threads: int
+    precision: Precision
+    flops_per_s: float
+    reason: str
+
+
+def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
+    """Median seconds of a product of the shape that small GPTs spend their time in (4096 tokens, 384 → 1536)."""
+    tokens, width, inner = _PROBE_TDF
+    a_TD = torch.randn(tokens, width, device=device).to(dtype)
+    w_DF = torch.randn(width, inner, device=device).to(dtype)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        a_TD @ w_DF
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return sorted(times[2:])[2]
+
+
+def probe(precision: str = "auto", threads: int | str = "auto") -> Machine:
+    """Set the thread count and decide fp32 or bf16 by timing both (about 0.1 s).
+
+    bf16 means autocast: weights, norms, softmax and the loss stay in fp32.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores if threads == "auto" else int(threads)
+    torch.set_num_threads(count)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seconds = {"fp32": _matmul_seconds(torch.float32, device), "bf16": _matmul_seconds(torch.bfloat16, device)}
+    gain = seconds["fp32"] / seconds["bf16"]
+    # Autocast pays for casting weights and activations, so a small gain in the products alone would be lost again.
+    chosen: Precision = "bf16" if precision == "bf16" or (precision == "auto" and gain > 1.3) else "fp32"
+    reason = f"bf16 products are {gain:.1f} times as fast as fp32 here" if precision == "auto" else "asked for"
+    return Machine(device, count, chosen, _PROBE_FLOPS / seconds[chosen], reason)

@@ -1,0 +1,49 @@
+"""What is minimised, as functions that the one loop calls: (model, batch) → summed loss and summed weight.
+
+Shapes: B rows, T tokens, D hidden width, N chosen tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from autogpt.data.batching import Batch
+
+__all__ = ["backbone", "token_losses", "weighted_token_loss"]
+
+_LOGITS_PER_CHUNK = 8 * 2**20
+"""Most logits held at once (32 MB in fp32): larger chunks fall out of the cache and are slower."""
+
+
+def backbone(model: Any) -> Any:
+    """The causal model itself when `model` is wrapped by an adapter library."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def token_losses(model: Any, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each target, fp32, computed in chunks so that the logits are never held whole."""
+    head = backbone(model).get_output_embeddings()
+    vocabulary = head.weight.shape[0]
+    chunk = max(64, _LOGITS_PER_CHUNK // vocabulary)
+    losses = [
+        F.cross_entropy(head(hidden).float(), targets, reduction="none")
+        for hidden, targets in zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
+    ]
+    return torch.cat(losses) if losses else hidden_ND.new_zeros(0)
+
+
+def weighted_token_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, float]:
+    """Weighted sum of the negative log-likelihoods of the tokens with weight, and the sum of the weights.
+
+    The hidden states of unweighted tokens never reach the output head: for short answers after long prompts this saves
+    most of the softmax. Batches are padded on the right, so a causal model needs no padding mask.
+    """
+    hidden_BTD = backbone(model).base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    weights_BT = batch.weights_BT[:, 1:]
+    chosen_BT = weights_BT > 0
+    weights_N = weights_BT[chosen_BT]
+    losses_N = token_losses(model, hidden_BTD[:, :-1][chosen_BT], batch.ids_BT[:, 1:][chosen_BT])
+    return (losses_N * weights_N).sum(), float(weights_N.sum())

@@ -1,0 +1,47 @@
+"""What every test may count on: its own home, no network, one thread, and real data sets only where they are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch or transformers. One thread: tiny models are faster so, and results repeat.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["AUTOGPT_OFFLINE"] = "1"
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+_home = tempfile.TemporaryDirectory(prefix="autogpt-tests-", ignore_cleanup_errors=True)
+os.environ["AUTOGPT_HOME"] = _home.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `shared` where the real data sets are not beside the checkout."""
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason="the real data sets are not beside this checkout")
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(skip)
+
+
+def pytest_unconfigure() -> None:
+    _home.cleanup()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of the real data sets; for tests marked `shared`."""
+    return SHARED

@@ -1,0 +1,147 @@
+"""The loop: learns, resumes bit for bit, equals a plain hand-written loop, refuses to go on with a broken loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from autogpt.data.batching import Batch, Batches, BatchPlan, Encoded
+from autogpt.errors import TrainingError
+from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.training.loop import TrainSettings, TrainState, averaged, load_state, save_state, start, train
+from autogpt.training.optim import Schedule
+
+
+def _model(seed: int = 0, dropout: float = 0.1) -> GPT:
+    torch.manual_seed(seed)
+    config = GPTConfig(
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        dropout=dropout,
+    )
+    return GPT(config)
+
+
+def _batches(tokens: int = 256) -> Batches:
+    """Rows that count upwards: predictable, so that a loss can fall."""
+    rows = []
+    for i in range(60):
+        ids = [1, *[(i + k) % 36 + 3 for k in range(6 + i % 9)], 2]
+        weights = np.array([0.0, 0.0, 0.0] + [1.0] * (len(ids) - 3), dtype=np.float32)
+        rows.append(Encoded(np.array(ids, dtype=np.int32), weights, str(i), utf8_bytes=len(ids), answers=weights > 0))
+    return Batches(rows, BatchPlan(tokens_per_step=tokens, context=32, packed=False, seed=3), pad_id=0)
+
+
+SETTINGS = TrainSettings(learning_rate=5e-3, warmup_steps=3)
+
+
+def _drain(state: TrainState, batches: Batches, until: int, settings: TrainSettings = SETTINGS) -> list[float]:
+    return [event.data["loss"] for event in train(state, batches, settings, until=until)]
+
+
+def test_the_loss_falls() -> None:
+    losses = _drain(start(_model(), SETTINGS), _batches(), 120)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("cool", [False, True])
+def test_resume_equals_the_unbroken_run_bit_for_bit(tmp_path: Path, cool: bool) -> None:
+    schedule = Schedule(5e-3, 3, cooldown_start=8, cooldown_steps=12) if cool else Schedule(5e-3, 3)
+    unbroken = start(_model(), SETTINGS)
+    unbroken.schedule = schedule
+    _drain(unbroken, _batches(), 20)
+
+    first = start(_model(), SETTINGS)
+    first.schedule = schedule
+    _drain(first, _batches(), 11)
+    save_state(first, tmp_path)
+    torch.manual_seed(999)  # what another process would have
+    second = start(_model(seed=5), SETTINGS)
+    assert load_state(second, tmp_path) is not None
+    assert (second.step, second.tokens) == (11, first.tokens)
+    _drain(second, _batches(), 20)
+
+    for (name, a), b in zip(unbroken.model.named_parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    for a, b in zip(unbroken.ema.average, second.ema.average, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_step_equals_a_hand_written_one() -> None:
+    batches, settings = _batches(), replace(SETTINGS, max_grad_norm=0.7, weight_decay=0.0)
+    ours, theirs = _model(dropout=0.0), _model(dropout=0.0)
+    list(train(start(ours, settings), batches, settings, until=1))
+
+    batch = batches.batch(0)
+    logits = theirs(batch.ids_BT).logits[:, :-1]
+    losses = F.cross_entropy(logits.flatten(0, 1), batch.ids_BT[:, 1:].flatten(), reduction="none")
+    weights = batch.weights_BT[:, 1:].flatten()
+    ((losses * weights).sum() / weights.sum()).backward()
+    torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.7)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=5e-3 / 3, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer.step()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-5), name
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch() -> None:
+    whole, split = _model(dropout=0.0), _model(dropout=0.0)
+    batches = _batches(tokens=512)
+    list(train(start(whole, SETTINGS), batches, SETTINGS, until=3))
+    small = replace(SETTINGS, micro_tokens=64)
+    list(train(start(split, small), batches, small, until=3))
+    for (name, a), b in zip(whole.named_parameters(), split.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4), name
+
+
+def test_the_average_is_lent_and_given_back() -> None:
+    state = start(_model(), SETTINGS)
+    _drain(state, _batches(), 30)
+    before = [p.detach().clone() for p in state.model.parameters()]
+    with averaged(state) as model:
+        assert not model.training
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, state.model.parameters(), strict=True))
+
+
+def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
+    schedule = Schedule(1.0, 4, cooldown_start=10, cooldown_steps=5)
+    rates = [schedule.rate(step) for step in range(15)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:10] == [1.0] * 6
+    assert rates[10:] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0])
+    assert schedule.end == 15
+    assert Schedule(1.0, 4).end is None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+    def broken(model: GPT, batch: Batch) -> tuple[torch.Tensor, float]:
+        return next(model.parameters()).sum() * float("nan"), 1.0
+
+    with pytest.raises(TrainingError, match="at step 0"):
+        list(train(start(_model(), SETTINGS), _batches(), SETTINGS, until=2, objective=broken))
+
+
+def test_stopping_the_generator_leaves_a_whole_state() -> None:
+    def some(state: TrainState, batches: Batches) -> Iterator[int]:
+        for event in train(state, batches, SETTINGS, until=50):
+            yield event.data["step"]
+
+    one = start(_model(), SETTINGS)
+    for step in some(one, _batches()):
+        if step == 7:
+            break
+    _drain(one, _batches(), 15)
+    two = start(_model(), SETTINGS)  # seeds dropout, so it must come after the first one is through
+    _drain(two, _batches(), 15)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
