@@ -1,6 +1,6 @@
 """The main path on real tasks: one sentence and a file in, a scored model out, for each task of a task list.
 
-    python benchmarks/bench_main_path.py ../shared/data/tasks.jsonl --budget 10m --out benchmarks/results/main_path.jsonl
+    python benchmarks/bench_main_path.py ../shared/data/tasks.jsonl --out benchmarks/results/main_path.jsonl
     python benchmarks/bench_main_path.py --table benchmarks/results/main_path.jsonl > benchmarks/results/main_path.md
 
 A task list holds a JSON object a line: id, description_en, description_zh, train, test (paths relative to the list).

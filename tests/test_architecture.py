@@ -198,7 +198,7 @@ def test_no_print_outside_the_command_line() -> None:
 
 FORBIDDEN_CALLS = {
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "joblib.load", "marshal.loads",
-    "yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load",
+    "yaml.load_all", "yaml.full_load", "yaml.unsafe_load",
 }  # fmt: skip
 
 

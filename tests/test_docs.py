@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import shlex
 import tomllib
@@ -155,12 +156,24 @@ def test_local_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_blocks_compile_and_use_real_names(page: Path) -> None:
     for block in blocks(read(page), {"python"}):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autogpt"):
-                module = importlib.import_module(node.module or "")
-                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "autogpt":
-                assert hasattr(importlib.import_module("autogpt"), node.attr), node.attr
+        check_python(block)
+
+
+def test_the_package_docstring_uses_real_names() -> None:
+    docstring = ast.get_docstring(ast.parse(read(ROOT / "src" / "autogpt" / "__init__.py"))) or ""
+    check_python("\n".join(line[4:] for line in docstring.splitlines() if line.startswith("    ")))
+
+
+def check_python(code: str) -> None:
+    """That imports from autogpt succeed and calls of `autogpt.name(…)` fit the function's signature."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autogpt"):
+            module = importlib.import_module(node.module or "")
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+        if isinstance(node, ast.Call) and re.match(r"autogpt\.\w+$", ast.unparse(node.func)):
+            function = getattr(importlib.import_module("autogpt"), ast.unparse(node.func).removeprefix("autogpt."))
+            keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+            inspect.signature(function).bind(*node.args, **keywords)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

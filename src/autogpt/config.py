@@ -1,8 +1,8 @@
 """Every option, its default and its explanation. Torch-free.
 
-`RunConfig` is what `--config FILE` holds and what `--set a.b=c` changes. Unknown keys are refused with the nearest known
-one. "auto" is a value: whoever resolves it records the choice with its reason. Only wiring code (`pipeline`, `cli`) sees
-the whole of it; every other function is handed its own section.
+`RunConfig` is what `--config FILE` holds and what `--set a.b=c` changes. Unknown keys are refused with the nearest
+known one. "auto" is a value: whoever resolves it records the choice with its reason. Only wiring code (`pipeline`,
+`cli`) sees the whole of it; every other function is handed its own section.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: the faster one in a short probe")
     threads: int | Literal["auto"] = Field("auto", description="CPU threads; auto: the cores this process may use")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm at which gradients are clipped")
-    warmup_share: float = Field(0.02, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    warmup_steps: int = Field(20, ge=0, description="steps in which the learning rate rises")
     cooldown_share: float = Field(0.3, ge=0, le=1, description="share of the steps in which the winner cools down")
     context: int = Field(512, ge=32, le=8192, description="most tokens of one training sequence")
     patience: int = Field(4, ge=1, description="validations without gain after which the cool-down starts")

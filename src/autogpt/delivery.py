@@ -25,7 +25,6 @@ from autogpt.evaluation.report import (
     write_report,
 )
 from autogpt.generation.engine import Engine
-from autogpt.generation.predict import prompt_text
 from autogpt.generation.sampling import Sampling
 from autogpt.model import RECIPE_FILE, TASK_FILE, Model, plain
 from autogpt.models.adapters import merge
@@ -36,6 +35,7 @@ from autogpt.store import keys
 from autogpt.store.artifacts import write_atomic, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.tasks.templates import render
 from autogpt.training.candidate import Candidate
 
 __all__ = ["checked_name", "deliver", "fit_summary", "task_key"]
@@ -199,10 +199,11 @@ def _texts(spec: TaskSpec, candidate: Candidate, examination: Examination) -> li
     if spec.kind is not TaskKind.GENERATION:
         return []
     engine = Engine(candidate.model, candidate.tokenizer, context=candidate.context)
-    prompts = [prompt_text(spec, example) for example in examination.examples[:_WRITTEN_SAMPLES]]
+    prompts = [render(spec, example, answer=False) for example in examination.examples[:_WRITTEN_SAMPLES]]
     sampling = Sampling(0.8, 0.95, max_new_tokens=min(160, candidate.context // 2), seed=1)
     texts = engine.complete(prompts, sampling)
-    return [f"{prompt.strip()} → {text.strip()}" for prompt, text in zip(prompts, texts, strict=True)]
+    read = ["".join(segment.text for segment in prompt).strip() for prompt in prompts]
+    return [f"{prompt} → {text.strip()}" for prompt, text in zip(read, texts, strict=True)]
 
 
 def _next_commands(name: str, spec: TaskSpec, run: Run) -> list[str]:

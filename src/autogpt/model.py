@@ -19,10 +19,11 @@ from autogpt.data.cleaning import to_examples
 from autogpt.data.readers import Table, read
 from autogpt.errors import DataError, ModelError, TaskError
 from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.tasks.templates import render
 from autogpt.types import Example, Message, Prediction, Scores, Target
 
 if TYPE_CHECKING:
-    from autogpt.generation.engine import Engine
+    from autogpt.generation.engine import Engine, Prompt
     from autogpt.generation.sampling import Sampling
 
 __all__ = ["Model", "load", "plain", "scores_document"]
@@ -136,13 +137,11 @@ class Model:
         )
         return to_examples(self.spec, table, need_target=False)[0]
 
-    def _prompt(self, example: Example) -> str:
+    def _prompt(self, example: Example) -> Prompt:
         """The prompt; for plain continuation the text itself is what is continued."""
-        from autogpt.generation.predict import prompt_text
-
         if self.spec.kind is TaskKind.GENERATION and not self.spec.input_fields:
             return str(example.target or "")
-        return prompt_text(self.spec, example)
+        return render(self.spec, example, answer=False)
 
     def predict(
         self,

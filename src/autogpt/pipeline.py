@@ -18,14 +18,14 @@ import torch
 import yaml
 
 from autogpt import delivery
-from autogpt.config import RunConfig, home, parse_budget
+from autogpt.config import RunConfig, home, load_run_config, parse_budget
 from autogpt.data import readers
 from autogpt.data.corpus import Corpus
 from autogpt.data.splits import Dataset, prepare
 from autogpt.errors import BudgetError, DataError, NoModelError
 from autogpt.evaluation.baselines import ladder
 from autogpt.evaluation.evaluate import score
-from autogpt.evaluation.final import Examination, UntunedBase, examine, seconds_per_row
+from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, examine, seconds_per_row
 from autogpt.evaluation.validate import Validator
 from autogpt.events import Consumer, Event
 from autogpt.generation.engine import Engine
@@ -41,7 +41,7 @@ from autogpt.search.study import Report, Study, Trial, optimize
 from autogpt.store.artifacts import RunFolder, require_free, write_trials_csv
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskSpec
-from autogpt.tasks.understand import understand
+from autogpt.tasks.understand import understand, with_labels
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, finish
 from autogpt.training.loop import averaged, load_state, save_state, train
@@ -86,6 +86,7 @@ def fit(
     config: RunConfig | None = None,
     fresh: bool = False,
     consumers: Sequence[Consumer] = (),
+    **options: Any,
 ) -> Model:
     """A model for the task that `description` and `data` tell, searched and trained within `config.budget`.
 
@@ -96,12 +97,13 @@ def fit(
         name: what to call the model; derived from the file's name when not given.
         fresh: search anew although a model of the same task and data is known.
         consumers: are handed every event.
+        options: top-level options of `RunConfig`, such as `budget="2m"`, in place of those in `config`.
 
     Raises:
         BadInput: something about the arguments or the data; nothing was written.
         NoModelError: the budget ended before any model existed.
     """
-    config = config or RunConfig()
+    config = load_run_config(**{**(config or RunConfig()).model_dump(), **options})
     budget = _checked_budget(config)
     files = [Path(data), *([Path(test)] if test is not None else [])]
     tables = [readers.read(file) for file in files]
@@ -132,7 +134,7 @@ def fit(
         wanted, spec=spec.model_dump(mode="json"), fingerprint=fingerprint, config=document, budget_s=budget.seconds
     )
     folder = RunFolder(row.folder)
-    spec.save(folder.task)
+    bench.spec.save(folder.task)
     folder.config.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return _recorded_path(Run(row, folder, config, store, budget, list(consumers)), bench)
 
@@ -154,13 +156,13 @@ def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model:
     config = RunConfig.model_validate(document["config"])
     files = [Path(file) for file in document["files"]]
     tables = [readers.read(file) for file in files]
-    spec = TaskSpec.load(folder.task)
-    found = delivery.task_key(spec, readers.fingerprint(files))
-    if found != row.task_key:
+    understood, fingerprint = store.task(row.task_key)
+    spec = TaskSpec.model_validate(understood)
+    if (found := readers.fingerprint(files)) != fingerprint:
         raise DataError(
             f"the data of run {run_id} changed since it began",
-            found=found,
-            expected=row.task_key,
+            found=f"fingerprint {found}",
+            expected=fingerprint,
             todo="restore the file or start a new run with autogpt fit",
         )
     budget = Budget(row.budget_s, spent=row.spent_s)
@@ -217,6 +219,7 @@ def _bench(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], s
     SAMPLERS.get("bayes" if config.search.sampler == "auto" else config.search.sampler)
     Racing(config.search.rungs, config.search.keep)
     dataset = prepare(spec, tables[0], tables[1] if len(tables) > 1 else None, config.data, config.seed)
+    spec = with_labels(spec, [example.target for example in (*dataset.train, *dataset.valid)])
     corpus = Corpus(spec, dataset)
     machine = probe(config.training.precision, config.training.threads)
     reasons = {"precision": f"{machine.precision}: {machine.reason}; {machine.threads} threads"}
@@ -358,10 +361,10 @@ def _examine(run: Run, bench: Bench, candidate: Candidate) -> Examination:
             bench.spec,
             bench.dataset.train,
             bench.dataset.sealed.open(),
-            max_new_tokens=candidate.max_new_tokens,
-            most_rows=max(20, int(free_s / (1.1 * row_s))),
+            limits=ExamLimits(
+                max(20, int(free_s / (1.1 * row_s))), candidate.max_new_tokens, run.config.evaluation.bootstrap
+            ),
             base=_untuned_base(run, bench),
-            resamples=run.config.evaluation.bootstrap,
         )
 
 

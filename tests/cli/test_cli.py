@@ -6,15 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autogpt.cli import common
-from autogpt.cli.fit import comparison
-from autogpt.cli.text import Text
+from autogpt.cli.fit import best_baseline
 from autogpt.errors import DataError, Interrupted, NoModelError, TrainingError
 from autogpt.events import Event
 from autogpt.tasks.spec import TaskKind
@@ -173,8 +172,16 @@ def fitted(make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> l
         for kind, told in (
             ("pipeline.understood", {"spec": model.spec.model_dump(mode="json")}),
             ("pipeline.stage", {"stage": "search", "left_s": 60.0}),
-            ("search.finished", {"number": 0, "state": "finished", "score": 0.9}),
-            ("pipeline.done", {"model": "topics", "folder": "f", "report": "/runs/r/report.md"}),
+            ("search.trial_finished", {"trial": {"number": 0, "state": "finished", "score": 0.9}}),
+            (
+                "pipeline.done",
+                {
+                    "report": "/runs/r/report.md",
+                    "verdict": "Clearly better than TF-IDF.",
+                    "overhead": 0.042,
+                    "next": ["autogpt generate topics '…'", "autogpt runs show r"],
+                },
+            ),
         ):
             for consumer in consumers:
                 consumer(Event(kind, told))
@@ -195,10 +202,11 @@ def test_fit_prints_what_was_understood_before_and_the_outcome_after(
         assert part in done.err
     for part in (
         "accuracy 0.9 [0.85, 0.94] on 200 unseen rows",
-        "better than the best baseline (TF-IDF + logistic regression 0.8) by 0.1, p < 0.001",
+        "Clearly better than TF-IDF.",
         "/runs/r/report.md",
-        "1:01, 7 trials",
-        'autogpt generate topics "your text"',
+        "1:01, 7 trials, 4% outside training and evaluation",
+        "autogpt generate topics '…'",
+        "autogpt runs show r",
     ):
         assert part in done.out
 
@@ -206,7 +214,7 @@ def test_fit_prints_what_was_understood_before_and_the_outcome_after(
 def test_fit_speaks_the_language_of_the_sentence(cli: Cli, rows: Path, fitted: list[dict[str, Any]]) -> None:
     done = cli("fit", "给消息分类", "--data", rows)
     assert "理解为" in done.err
-    assert "优于最佳基线" in done.out
+    assert "行未见数据" in done.out
 
 
 def test_fit_json_is_one_document_and_quiet_is_quiet(cli: Cli, rows: Path, fitted: list[dict[str, Any]]) -> None:
@@ -230,28 +238,27 @@ def test_fit_options_reach_the_pipeline(cli: Cli, rows: Path, tmp_path: Path, fi
     assert settings.task == {"kind": "extraction"}
 
 
-@pytest.mark.parametrize(
-    ("value", "direction", "p", "expected"),
-    [
-        (0.9, "max", 0.001, "better than the best baseline (b 0.8) by 0.1, p = 0.001"),
-        (0.9, "max", 0.3, "not clearly different from the best baseline (b 0.8): 0.1, p = 0.3"),
-        (0.5, "max", 0.01, "the best baseline (b 0.8) is better by 0.3"),
-        (0.5, "min", 0.01, "better than the best baseline (a 0.7) by 0.2"),
-        (0.9, "min", None, "the best baseline (a 0.7) is better by 0.2: this task"),
-    ],
-)
-def test_comparison_sentence(value: float, direction: str, p: float | None, expected: str) -> None:
-    summary: Mapping[str, Any] = {
-        "task": {"direction": direction},
-        "metric": {"name": "m", "value": value},
-        "baselines": [{"name": "a", "value": 0.7}, {"name": "b", "value": 0.8}],
-        "better_than_best_baseline": None if p is None else {"difference": 0.1, "p_value": p},
-    }
-    assert comparison(summary, Text("en")).startswith(expected)
+def test_a_known_task_is_shown_beside_its_best_baseline(
+    cli: Cli, rows: Path, fitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autogpt import pipeline
+
+    told = pipeline.fit
+    monkeypatch.setattr(pipeline, "fit", lambda *args, consumers, **options: told(*args, consumers=(), **options))
+    done = cli("fit", "sort", "--data", rows)
+    assert "TF-IDF + logistic regression 0.8 [0.75, 0.85]" in done.out
+    assert "autogpt models show topics" in done.out
 
 
-def test_comparison_without_baselines() -> None:
-    assert comparison({"metric": {"value": 1.0}, "baselines": []}, Text("en")) == ""
+@pytest.mark.parametrize(("direction", "expected"), [("max", "b 0.8 [0.75, 0.85]"), ("min", "a 0.7")])
+def test_best_baseline(direction: str, expected: str) -> None:
+    baselines = [
+        {"name": "a", "value": 0.7},
+        {"name": "b", "value": 0.8, "ci95": [0.75, 0.85]},
+        {"name": "c", "value": None},
+    ]
+    assert best_baseline({"task": {"direction": direction}, "baselines": baselines}) == expected
+    assert best_baseline({"task": {}, "baselines": []}) == ""
 
 
 # --- generate --------------------------------------------------------------------------------------------------------
@@ -489,8 +496,6 @@ def test_resume_takes_the_newest_unfinished_run(
     assert cli("runs", "resume", "--json").document["model"] == "topics"
     assert cli("runs", "resume", stored[1], "-q").code == 0
     assert resumed == [stored[1]] * 2
-    done = cli("runs", "resume", stored[0])
-    assert (done.code, "is finished" in done.err) == (2, True)
 
 
 # --- data inspect ----------------------------------------------------------------------------------------------------
@@ -524,7 +529,7 @@ def test_data_inspect_with_a_sentence(cli: Cli, rows: Path) -> None:
     done = cli("data", "inspect", rows, "按标签给消息分类")
     assert "理解为" in done.out
     assert "40 usable" in done.out
-    changed = cli("data", "inspect", rows, "sort", "--set", "task.metric=macro_f1", "--json")
+    changed = cli("data", "inspect", rows, "Sort messages by label.", "--set", "task.metric=macro_f1", "--json")
     assert changed.document["task"]["metric"] == "macro_f1"
 
 

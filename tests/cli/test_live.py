@@ -27,19 +27,24 @@ def story() -> Iterator[Event]:
     told = [
         ("pipeline.understood", {"spec": SPEC}),
         ("pipeline.stage", {"stage": "prepare", "message": "reading a.txt", "left_s": 600.0}),
-        ("pipeline.prepared", {"summary": {"train": 80, "valid": 10}}),
+        (
+            "pipeline.prepared",
+            {"summary": {"rows": {"train": 80, "valid": 10}, "drops": {"empty input": 2}, "warnings": ["few rows"]}},
+        ),
         ("pipeline.stage", {"stage": "baselines", "message": "", "left_s": 598.0}),
         ("pipeline.baseline", {"name": "n-gram", "value": 2.5, "ci95": [2.4, 2.6]}),
         ("pipeline.stage", {"stage": "search", "message": "", "left_s": 596.0}),
         ("search.trial_started", {"number": 0, "config": {"lr": 0.001, "width": 128}}),
         ("training.step", {"step": 0, "steps": 100, "loss": 4.0, "lr": 0.001, "tokens_per_s": 12345.6}),
         ("training.step", {"step": 10, "steps": 100, "loss": 3.14159, "lr": 0.001, "tokens_per_s": 12345.6}),
-        ("search.reported", {"number": 0, "share": 0.25, "score": 2.2, "seconds": 3.0}),
-        ("search.finished", {"number": 0, "state": "finished", "score": 2.1, "reason": ""}),
+        ("search.trial_reported", {"number": 0, "share": 0.25, "score": 2.2, "seconds": 3.0}),
+        ("search.trial_finished", {"trial": {"number": 0, "state": "finished", "score": 2.1, "share": 1.0}, "best": 0}),
         ("search.trial_started", {"number": 1, "config": {"lr": 0.01, "width": 64}}),
-        ("search.reported", {"number": 1, "share": 0.25, "score": 3.3, "seconds": 3.0}),
-        ("search.finished", {"number": 1, "state": "stopped", "score": 3.3, "reason": "place 2 of 2"}),
-        ("search.finished", {"number": 2, "state": "failed", "score": None, "reason": "out of memory"}),
+        ("search.trial_reported", {"number": 1, "share": 0.25, "score": 3.3, "seconds": 3.0}),
+        ("search.trial_finished", {"trial": {"number": 1, "state": "stopped", "score": 3.3, "reason": "place 2 of 2"}}),
+        ("search.trial_finished", {"trial": {"number": 2, "state": "failed", "score": None, "error": "out of memory"}}),
+        ("training.step", {"step": 30, "steps": 100, "loss": 4.0, "lr": 0.001, "tokens_per_s": 12345.6}),
+        ("training.step", {"step": 40, "steps": 100, "loss": 3.14159, "lr": 0.001, "tokens_per_s": 12345.6}),
         ("somebody.else", {"number": "no number", "step": None}),
     ]
     for second, (kind, data) in enumerate(told):
@@ -65,13 +70,13 @@ def test_progress_folds_events() -> None:
     assert progress.trials[1].state == "stopped"
     assert progress.trials[2].reason == "out of memory"
     assert progress.left_s(1005.0 + 6) == 590.0
-    assert progress.eta_s(1008.0) == pytest.approx(9.0)  # ten steps took a second, ninety are left
+    assert progress.eta_s(1018.0) == pytest.approx(4.0)  # ten steps took a second, sixty are left, two seconds are over
 
 
 def test_best_when_more_is_better_and_failed_trials_do_not_count() -> None:
     progress = Progress()
     for number, (score, state) in enumerate([(0.5, "finished"), (0.7, "running"), (0.9, "failed")]):
-        progress.take(Event("search.finished", {"number": number, "score": score, "state": state}))
+        progress.take(Event("search.trial_finished", {"trial": {"number": number, "score": score, "state": state}}))
     assert progress.best is not None
     assert progress.best.number == 1
 
@@ -96,11 +101,11 @@ def test_panel_shows_stage_best_budget_speed_and_trials() -> None:
     view = live()
     for event in story():
         view(event)
-    text = rendered(view, 1011.0)
+    text = rendered(view, 1018.0)
     for part in (
-        "searching · elapsed 0:11 · budget left 9:50",
+        "searching · elapsed 0:18 · budget left 9:43",
         "best so far: bits_per_byte 2.1 (trial 0)",
-        "step 10/100 · loss 3.142 · 12,346 tokens/s",
+        "step 40/100 · loss 3.142 · 12,346 tokens/s",
         "lr=0.001 width=128",
         "stopped",
         "25%",
@@ -129,7 +134,7 @@ def test_live_view_on_a_terminal_leaves_what_matters_above_the_panel() -> None:
         for event in story():
             view(event)
     text = console.export_text()
-    for part in ("理解为", "文本生成", "基线 n-gram：2.5 [2.4, 2.6]", "train 80"):
+    for part in ("理解为", "文本生成", "基线 n-gram：2.5 [2.4, 2.6]", "train 80", "剔除：empty input 2", "few rows"):
         assert part in text
 
 

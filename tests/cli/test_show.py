@@ -101,9 +101,8 @@ def test_understood_plain_generation() -> None:
     assert "labels" not in lines
 
 
-def test_summary_of_rows() -> None:
-    summary = {"train": 900, "test": 100, "drops": {"empty input": 3}, "labels": ["a"]}
-    assert show.summary_of_rows(summary) == "train 900, test 100, drops (empty input 3)"
+def test_counts() -> None:
+    assert show.counts({"train": 900, "test": 100}) == "train 900, test 100"
 
 
 def test_table_prints_markup_as_it_is() -> None:

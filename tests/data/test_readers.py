@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "nested too deeply, a line": ("a.jsonl", '{"a":' * 100_000 + "\n", "nested too deeply"),
     "header only": ("a.csv", "text,label\n", "no rows"),
     "duplicate columns": ("a.csv", "text,text\na,b\n", "names columns twice"),
-    "no header": ("a.csv", "好,正面\n坏,负面\n行,正面\n棒,正面\n", "has no header"),
+    "no header": ("a.csv", "味道很好，推荐,正面\n坏,负面\n行,正面\n棒,正面\n", "has no header"),
     "unclosed quote": ("a.csv", 'text,label\nx,y\n"never ends,y\nz,y\n', "line 3; found a quote"),
     "ragged throughout": ("a.csv", "text,label\na,b,c\nd,e,f\ng,h\n", "wrong number of columns"),
     "no parquet": ("a.parquet", b"PAR0 nothing", "not a Parquet file"),
@@ -95,6 +95,8 @@ def test_things_that_are_no_files(tmp_path: Path) -> None:
         read(tmp_path / "pipe.jsonl")
     with pytest.raises(DataError, match="is an address"):
         read(Path("https://example.org/data.jsonl"))
+    with pytest.raises(DataError, match="no file 'a whole sentence"):
+        read(Path("a whole sentence " * 50))
     (tmp_path / "folder").mkdir()
     put(tmp_path / "folder", "README.md", "notes")
     with pytest.raises(DataError, match="no data file in folder"):
@@ -203,6 +205,16 @@ def test_tsv_with_loose_quotes(tmp_path: Path) -> None:
     assert [row["text"] for row in table.rows] == ['He said "hi', '"Oh no']
 
 
+def test_a_column_may_be_called_like_its_values(tmp_path: Path) -> None:
+    table = read(put(tmp_path, "a.csv", "message,spam\nwin now,spam\nhello,ham\nwin more,spam\n"))
+    assert table.columns == ("message", "spam")
+
+
+def test_json_rows_with_nan_are_dropped_alone(tmp_path: Path) -> None:
+    table = read(put(tmp_path, "a.json", '[{"a": 1}, {"a": NaN}, {"a": 1e999}, {"a": 2}]'))
+    assert reasons(table) == [("a.json:2", "number not finite"), ("a.json:3", "number not finite")]
+
+
 def test_csv_header_is_trimmed_and_empty_columns_go(tmp_path: Path) -> None:
     table = read(put(tmp_path, "a.csv", ",text , label,\n0,a,x,\n1,b,y,\n"))
     assert table.columns == ("column_1", "text", "label")
@@ -235,7 +247,9 @@ def test_format_by_extension_then_content(name: str, content: str, format_name: 
 
 def test_squad_is_laid_out_flat(tmp_path: Path) -> None:
     answers = [{"text": "a", "answer_start": 0}, {"text": "b", "answer_start": 1}]
-    document = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [{"question": "q", "answers": answers}]}]}]}
+    document = {
+        "data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [{"question": "q", "answers": answers}]}]}]
+    }
     table = read(put(tmp_path, "squad.json", json.dumps(document)))
     assert table.rows == ({"context": "c", "question": "q", "answers": ["a", "b"]},)
 
@@ -369,8 +383,13 @@ json_values = st.recursive(
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.lists(st.dictionaries(texts, json_values, min_size=1, max_size=4), min_size=1, max_size=5), ascii_=st.booleans())
-def test_jsonl_round_trip(rows: list[dict[str, object]], ascii_: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+@given(
+    rows=st.lists(st.dictionaries(texts, json_values, min_size=1, max_size=4), min_size=1, max_size=5),
+    ascii_=st.booleans(),
+)
+def test_jsonl_round_trip(
+    rows: list[dict[str, object]], ascii_: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
     content = "".join(json.dumps(row, ensure_ascii=ascii_) + "\n" for row in rows)
     table = read(put(path.parent, path.name, content))
@@ -390,7 +409,13 @@ def test_csv_round_trip(rows: list[tuple[str, str]], sign: str, tmp_path_factory
 
 # --- real data --------------------------------------------------------------------------------------------------------
 
-LAYOUTS = {"dialogue": "messages", "tooluse": "messages", "instruction": "alpaca", "preference": "preference", "web": "text"}
+LAYOUTS = {
+    "dialogue": "messages",
+    "tooluse": "messages",
+    "instruction": "alpaca",
+    "preference": "preference",
+    "web": "text",
+}
 
 
 @pytest.mark.shared

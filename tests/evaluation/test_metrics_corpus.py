@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
 from autogpt.evaluation.metrics import Array, Unmeasured, get_metric
 from autogpt.tasks.spec import TaskSpec
 from autogpt.types import Example, Prediction
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 ENGLISH = [
     ("The cat sat on the mat.", ("The cat is on the mat.", "There is a cat on the mat.")),

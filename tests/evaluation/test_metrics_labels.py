@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
 from autogpt.evaluation.metrics import Unmeasured, get_metric
 from autogpt.registry import METRICS
 from autogpt.tasks.spec import METRICS_OF_KIND, TaskSpec
 from autogpt.types import Entity, Example, Prediction
-from sklearn.metrics import accuracy_score, f1_score
 
 
 def spec_of(kind: str = "classification", labels: tuple[str, ...] = (), metric: str = "accuracy") -> TaskSpec:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from autogpt.evaluation.metrics import Unmeasured, get_metric
-from autogpt.tasks.spec import TaskSpec
-from autogpt.types import Example, Message, Prediction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
+
+from autogpt.evaluation.metrics import Unmeasured, get_metric
+from autogpt.tasks.spec import TaskSpec
+from autogpt.types import Example, Message, Prediction
 
 
 def spec_of(language: str, kind: str = "summarization", metric: str = "rougeL") -> TaskSpec:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from nltk.tokenize import NLTKWordTokenizer
+
 from autogpt.evaluation.text_units import (
     cmrc_segments,
     lcs_length,
@@ -12,7 +14,6 @@ from autogpt.evaluation.text_units import (
     squad_normalize,
     style_of,
 )
-from nltk.tokenize import NLTKWordTokenizer
 
 
 def naive_lcs(left: str, right: str) -> int:
@@ -25,7 +26,12 @@ def naive_lcs(left: str, right: str) -> int:
 
 def naive_run(left: str, right: str) -> int:
     return max(
-        (end - start for start in range(len(left)) for end in range(start + 1, len(left) + 1) if left[start:end] in right),
+        (
+            end - start
+            for start in range(len(left))
+            for end in range(start + 1, len(left) + 1)
+            if left[start:end] in right
+        ),
         default=0,
     )
 
@@ -60,7 +66,17 @@ def test_latin_words_equal_treebank_words(text: str) -> None:
 
 
 def test_mixed_segments_by_hand() -> None:
-    assert cmrc_segments("《DNA》双螺旋：1953年，Watson & Crick") == ["dna", "双", "螺", "旋", "1953", "年", "watson", "&", "crick"]
+    assert cmrc_segments("《DNA》双螺旋：1953年，Watson & Crick") == [
+        "dna",
+        "双",
+        "螺",
+        "旋",
+        "1953",
+        "年",
+        "watson",
+        "&",
+        "crick",
+    ]
 
 
 def test_styles_and_rouge_units() -> None:

@@ -44,7 +44,7 @@ def engine() -> Engine:
 
 
 def _reference(engine: Engine, prompt: str, count: int) -> str:
-    ids = torch.tensor([engine.encode_prompt(prompt)])
+    ids = torch.tensor(engine.encode_prompts([prompt]))
     out = engine.model.generate(
         ids, max_new_tokens=count, do_sample=False, eos_token_id=engine.eos_id, pad_token_id=engine.pad_id
     )[0, ids.shape[1] :].tolist()
@@ -118,8 +118,8 @@ def test_choices_equal_scoring_each_answer_alone(engine: Engine) -> None:
 
 def test_a_long_prompt_keeps_its_beginning_and_its_end(engine: Engine) -> None:
     prompt = "今天 " + "the cat sat on the mat " * 50 + "好的"
-    ids = engine.encode_prompt(prompt, room=20)
-    assert len(ids) <= engine.context - 20 + 1
+    (ids,) = engine.encode_prompts([prompt], room=20)
+    assert len(ids) <= engine.context - 20
     text = engine.tokenizer.decode(ids, skip_special_tokens=True)
     assert text.startswith("今天")
     assert text.endswith("好的")

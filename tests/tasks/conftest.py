@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -205,6 +206,7 @@ def _shapes() -> dict[str, tuple[str, Columns]]:
     }
 
 
+@cache
 def make(name: str, rows: int = 200) -> Sample:
     layout, columns = _shapes()[name]
     table = tuple({column: value(row) for column, value in columns.items()} for row in range(rows))

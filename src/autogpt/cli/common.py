@@ -102,7 +102,7 @@ def console(*, stderr: bool = False) -> Console:
 
     made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not made.is_terminal:
-        made.width = 200
+        made.width = 1000
     return made
 
 

@@ -107,40 +107,24 @@ def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None
     took = text("took_detail", time=show.clock(summary.get("seconds") or 0), trials=summary.get("trials") or 0)
     if done.get("overhead") is not None:
         took += ", " + text("overhead", share=f"{done['overhead']:.0%}")
+    first, *others = done.get("next") or [f"autogpt models show {summary['model']}"]
     rows = [
         (text("model"), f"{summary['model']}  ({summary['model_dir']})"),
         (text("result"), f"{score} {text('on_rows', n=metric.get('n'))}"),
-        ("", comparison(summary, text)),
+        (text("beside"), str(done.get("verdict") or best_baseline(summary))),
         (text("report"), str(done.get("report", ""))),
-        (text("took"), took),
-        (text("next"), f"autogpt {next_verb(summary)}".replace("TEXT", text("your_text"))),
+        (text("took"), took if done else ""),
+        (text("next"), str(first)),
+        *(("", str(command)) for command in others),
     ]
     for line in show.fields(rows, indent=""):
         common.say(line)
 
 
-def comparison(summary: Mapping[str, Any], text: Text) -> str:
-    """One sentence on the model beside the best baseline; empty when there is none."""
-    task, metric = summary.get("task") or {}, summary["metric"]
-    less_is_better = task.get("direction") == "min"
-    baselines = [b for b in summary.get("baselines") or () if b.get("value") is not None]
-    if not baselines or metric.get("value") is None:
+def best_baseline(summary: Mapping[str, Any]) -> str:
+    """Name and value of the best baseline, for a model whose report was written before; empty when there is none."""
+    known = [baseline for baseline in summary.get("baselines") or () if baseline.get("value") is not None]
+    if not known:
         return ""
-    best = (min if less_is_better else max)(baselines, key=lambda baseline: baseline["value"])
-    tested = summary.get("better_than_best_baseline") or {}
-    p = tested.get("p_value")
-    gain = (best["value"] - metric["value"]) if less_is_better else (metric["value"] - best["value"])
-    verdict = "unclear" if p is not None and p >= 0.05 else "better" if gain > 0 else "worse"
-    return text(
-        verdict,
-        name=best["name"],
-        value=show.number(best["value"]),
-        difference=show.number(abs(gain)),
-        p=f", {show.p_value(p)}" if p is not None else "",
-    )
-
-
-def next_verb(summary: Mapping[str, Any]) -> str:
-    """The command to try first with this kind of model."""
-    kind = (summary.get("task") or {}).get("kind")
-    return f"chat {summary['model']}" if kind == "dialogue" else f'generate {summary["model"]} "TEXT"'
+    best = (min if summary["task"].get("direction") == "min" else max)(known, key=lambda baseline: baseline["value"])
+    return f"{best['name']} {show.number(best['value'])} {show.interval(best.get('ci95'))}".rstrip()

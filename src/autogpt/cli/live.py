@@ -44,7 +44,8 @@ class Progress:
     Attributes:
         left: seconds of the budget that were left, and when that was said; None before the first stage.
         started_s: time of the first event.
-        training_from: first step seen of the training that runs now, and when.
+        steps: length of the training that runs now; 0 while it is open-ended, as it is until the cool-down.
+        steps_from: first step seen of the training that runs now, and when; `stepped_s` is the time of the last one.
         done: data of `pipeline.done`.
     """
 
@@ -58,7 +59,8 @@ class Progress:
     steps: int = 0
     loss: float | None = None
     tokens_per_s: float | None = None
-    training_from: tuple[int, float] | None = None
+    steps_from: tuple[int, float] | None = None
+    stepped_s: float = 0.0
     done: dict[str, Any] = field(default_factory=dict)
 
     def take(self, event: Event) -> None:
@@ -71,8 +73,7 @@ class Progress:
                 self.stage = str(data.get("stage", ""))
                 if data.get("left_s") is not None:
                     self.left = (data["left_s"], event.time_s)
-                self.step = self.steps = 0
-                self.training_from = self.tokens_per_s = self.loss = None
+                self._forget_training()
             case "pipeline.understood":
                 spec = data.get("spec", {})
                 self.metric, self.direction = str(spec.get("metric", "")), str(spec.get("direction", "max"))
@@ -80,25 +81,32 @@ class Progress:
                 self.done = dict(data)
             case "training.step":
                 self._take_step(event)
-            case "search.trial_started" | "search.reported" | "search.finished":
-                self._take_trial(event)
+            case "search.trial_started" | "search.trial_reported":
+                self._take_trial(event.data)
+            case "search.trial_finished":
+                self._take_trial(event.data.get("trial", {}))
 
     def _take_step(self, event: Event) -> None:
-        step = int(event.data.get("step", 0))
-        if self.training_from is None or step < self.step or event.data.get("steps") != self.steps:
-            self.training_from = (step, event.time_s)
-        self.step, self.steps = step, int(event.data.get("steps") or 0)
+        last, self.step = self.step, int(event.data.get("step", 0))
+        self.steps = int(event.data.get("steps") or 0)
         self.loss, self.tokens_per_s = event.data.get("loss"), event.data.get("tokens_per_s")
+        if self.steps_from is None or self.step < last:
+            self.steps_from = (self.step, event.time_s)
+        self.stepped_s = event.time_s
 
-    def _take_trial(self, event: Event) -> None:
-        data = event.data
+    def _forget_training(self) -> None:
+        self.step = self.steps = 0
+        self.steps_from = self.tokens_per_s = self.loss = None
+
+    def _take_trial(self, data: Mapping[str, Any]) -> None:
         trial = self.trials.setdefault(int(data.get("number", -1)), Trial(int(data.get("number", -1))))
         trial.config = data.get("config", trial.config)
         trial.share = data.get("share", trial.share)
         if data.get("score") is not None:
             trial.score = data["score"]
         trial.state = str(data.get("state", trial.state))
-        trial.reason = str(data.get("reason") or trial.reason)
+        trial.reason = str(data.get("error") or data.get("reason") or "")
+        self._forget_training()
 
     @property
     def best(self) -> Trial | None:
@@ -117,10 +125,10 @@ class Progress:
 
     def eta_s(self, now: float) -> float | None:
         """Seconds until the training that runs now reaches its last step, at its mean pace; None before it shows."""
-        if self.training_from is None or self.step <= self.training_from[0] or not self.steps:
+        if self.steps_from is None or self.step <= self.steps_from[0] or not self.steps:
             return None
-        pace = (now - self.training_from[1]) / (self.step - self.training_from[0])
-        eta = max(0.0, pace * (self.steps - self.step))
+        pace = (self.stepped_s - self.steps_from[1]) / (self.step - self.steps_from[0])
+        eta = max(0.0, pace * (self.steps - self.step) - (now - self.stepped_s))
         left = self.left_s(now)
         return eta if left is None else min(eta, left)
 
@@ -151,8 +159,10 @@ class LinesView(QuietView):
     def __call__(self, event: Event) -> None:
         self.progress.take(event)
         started = self.progress.started_s or event.time_s
+        stamp = f"[{show.clock(event.time_s - started):>5}]"
         for line in self._lines(event):
-            self._write(f"[{show.clock(event.time_s - started):>5}] {line}")
+            self._write(f"{stamp} {line}")
+            stamp = " " * len(stamp)  # the lines that belong to one event carry its time once
 
     def _lines(self, event: Event) -> list[str]:
         if event.kind == "pipeline.stage":
@@ -160,8 +170,8 @@ class LinesView(QuietView):
                 return []
             stage = self._text.name("stage", str(event.data.get("stage", "")))
             return [f"{stage}: {event.data['message']}" if event.data.get("message") else stage]
-        if event.kind == "search.finished":
-            trial = self.progress.trials[int(event.data.get("number", -1))]
+        if event.kind == "search.trial_finished":
+            trial = self.progress.trials[int(event.data.get("trial", {}).get("number", -1))]
             score = f"{self.progress.metric} {show.number(trial.score)}"
             state = self._text.name("state", trial.state)
             line = self._text("trial", number=trial.number, state=state, score=score)
@@ -180,13 +190,21 @@ def said(event: Event, text: Text) -> list[str]:
             created = show.when(created) if isinstance(created, int | float) else str(created)
             return [text("known", model=data.get("model", ""), created=created)]
         case "pipeline.prepared":
-            return [text("rows", summary=show.summary_of_rows(data.get("summary", {})))]
+            return prepared(data.get("summary", {}), text)
         case "pipeline.baseline":
             value = f"{show.number(data.get('value'))} {show.interval(data.get('ci95'))}".rstrip()
             return [text("baseline", name=data.get("name", ""), value=value)]
         case "pipeline.note":
             return [str(data.get("message", ""))]
     return []
+
+
+def prepared(summary: Mapping[str, Any], text: Text) -> list[str]:
+    """Rows of each split, what was dropped and why, and what the user should know about the splits."""
+    lines = [text("rows", counts=show.counts(summary.get("rows") or {}))]
+    if summary.get("drops"):
+        lines.append(text("dropped", counts=show.counts(summary["drops"])))
+    return lines + [str(warning) for warning in summary.get("warnings") or ()]
 
 
 class LiveView(QuietView):
@@ -222,13 +240,16 @@ class LiveView(QuietView):
     def render(self, now: float | None = None) -> Group:
         """The panel as it stands at `now` (seconds since the epoch)."""
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
 
         now = time.time() if now is None else now
         parts: list[Any] = [self._header(now), self._best()]
-        if self.progress.steps:
+        if self.progress.steps_from is not None:
             parts.append(self._training(now))
-            parts.append(ProgressBar(total=self.progress.steps, completed=self.progress.step, width=40))
+        if self.progress.steps:
+            bar = ProgressBar(total=self.progress.steps, completed=self.progress.step, width=40)
+            parts.append(Padding(bar, 0, expand=False))  # which ends the line; the bar alone does not
         if self.progress.trials:
             parts.append(self._trials())
         return Group(*parts)
@@ -249,7 +270,7 @@ class LiveView(QuietView):
 
     def _training(self, now: float) -> str:
         text, progress = self._text, self.progress
-        parts = [text("step", step=progress.step, steps=progress.steps)]
+        parts = [text("step", step=f"{progress.step}/{progress.steps}" if progress.steps else progress.step)]
         if progress.loss is not None:
             parts.append(text("loss", loss=show.number(progress.loss)))
         if progress.tokens_per_s is not None:

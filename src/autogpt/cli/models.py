@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autogpt.cli import common, show
-from autogpt.cli.text import Text, language_for
+from autogpt.cli.text import Text
 
 if TYPE_CHECKING:
     from autogpt.store.database import ModelRow
@@ -86,17 +86,16 @@ def show_model(
     metric = summary["metric"]
     score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
     baselines = ", ".join(f"{b['name']} {show.number(b['value'])}" for b in summary.get("baselines") or ())
-    for line in show.understood(found.spec.model_dump(mode="json"), Text(language_for(found.spec.description)))[1:]:
-        common.say(line)
     facts = [
         ("sentence", found.spec.description),
+        *show.task(found.spec.model_dump(mode="json"), Text("en")),
         ("result", f"{score} on {metric.get('n')} rows"),
         ("baselines", baselines),
         ("made by", show.configuration(summary.get("best_config") or {})),
         ("folder", f"{found.folder} ({show.size(n_bytes)})"),
         ("run", str(summary.get("run") or "")),
     ]
-    for line in show.fields(facts):
+    for line in show.fields(facts, indent=""):
         common.say(line)
 
 

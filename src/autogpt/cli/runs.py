@@ -135,8 +135,6 @@ def resume_run(
 
     with Store(home()) as store:
         row = _unfinished(store.runs()) if run is None else store.run(run)
-    if row.state == "finished":
-        raise BadInput(f"run {row.id!r} is finished", todo="autogpt runs list shows which are not")
     text = Text(language_for(str(row.config.get("description", ""))))
 
     def work(view: QuietView) -> Model:

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 __all__ = [
     "clock",
     "configuration",
+    "counts",
     "fields",
     "interval",
     "number",
     "one_line",
     "p_value",
     "size",
-    "summary_of_rows",
     "table",
+    "task",
     "understood",
     "when",
 ]
@@ -83,17 +84,9 @@ def configuration(config: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={number(value)}" for name, value in config.items())
 
 
-def summary_of_rows(summary: Mapping[str, Any]) -> str:
-    """`train 900, valid 100, test 200` from a nested or flat summary; deeper parts are left to the report."""
-    parts = []
-    for name, value in summary.items():
-        if isinstance(value, Mapping):
-            inner = ", ".join(f"{key} {number(item)}" for key, item in value.items() if isinstance(item, int | float))
-            if inner:
-                parts.append(f"{name} ({inner})")
-        elif isinstance(value, int | float | str) and not isinstance(value, bool):
-            parts.append(f"{name} {number(value)}")
-    return ", ".join(parts)
+def counts(found: Mapping[str, Any]) -> str:
+    """`train 900, valid 100, test 200`."""
+    return ", ".join(f"{name} {count}" for name, count in found.items())
 
 
 def fields(rows: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
@@ -106,8 +99,8 @@ def fields(rows: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
     return [f"{indent}{name}{' ' * (room - width)}{value}" for (name, value), width in zip(kept, widths, strict=True)]
 
 
-def understood(spec: Mapping[str, Any], text: Text) -> list[str]:
-    """What the user is shown before anything is spent: kind, fields, labels, languages, metric, contradictions."""
+def task(spec: Mapping[str, Any], text: Text) -> list[tuple[str, str]]:
+    """Name and value of what matters in a TaskSpec: kind, fields, labels, languages, metric, contradictions."""
     labels = [str(label) for label in spec.get("labels") or ()]
     shown = ", ".join(one_line(label, 30) for label in labels[:12])
     if len(labels) > 12:
@@ -115,7 +108,7 @@ def understood(spec: Mapping[str, Any], text: Text) -> list[str]:
     languages = [text.name("lang", str(spec[key])) for key in ("input_language", "output_language") if spec.get(key)]
     direction = text("lower" if spec.get("direction") == "min" else "higher")
     kind = str(spec.get("kind", ""))
-    rows = [
+    return [
         (text("task"), text.name("kind", kind)),
         (text("reads"), ", ".join(spec.get("input_fields") or ()) or text("whole_text")),
         (text("answers"), str(spec.get("output_field", ""))),
@@ -124,7 +117,11 @@ def understood(spec: Mapping[str, Any], text: Text) -> list[str]:
         (text("metric"), f"{spec.get('metric', '')} ({direction})"),
         *((text("but"), str(found)) for found in spec.get("contradictions") or ()),
     ]
-    return [f"{text('understood')}  ({text('change')})", *fields(rows)]
+
+
+def understood(spec: Mapping[str, Any], text: Text) -> list[str]:
+    """What the user is shown before anything is spent, and how to change it."""
+    return [f"{text('understood')}  ({text('change')})", *fields(task(spec, text))]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -59,7 +59,8 @@ STRINGS: Mapping[str, tuple[str, str]] = {
         "此任务已做过：模型 {model}（{created}）。--fresh 从头开始。",
     ),
     "baseline": ("baseline {name}: {value}", "基线 {name}：{value}"),
-    "rows": ("rows: {summary}", "数据行：{summary}"),
+    "rows": ("rows: {counts}", "数据行：{counts}"),
+    "dropped": ("dropped: {counts}", "剔除：{counts}"),
     "trial": ("trial {number}: {state}, {score}", "试验 {number}：{state}，{score}"),
     "state.running": ("running", "进行中"),
     "state.finished": ("finished", "完成"),
@@ -75,7 +76,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "column.state": ("state", "状态"),
     "column.share": ("of full", "进度"),
     "column.config": ("configuration", "配置"),
-    "step": ("step {step}/{steps}", "步 {step}/{steps}"),
+    "step": ("step {step}", "步 {step}"),
     "loss": ("loss {loss}", "损失 {loss}"),
     "tokens_per_s": ("{n} tokens/s", "{n} 词元/秒"),
     # after fit
@@ -87,19 +88,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "took_detail": ("{time}, {trials} trials", "{time}，{trials} 次试验"),
     "overhead": ("{share} outside training and evaluation", "训练与评估之外占 {share}"),
     "next": ("next", "接下来"),
-    "better": (
-        "better than the best baseline ({name} {value}) by {difference}{p}",
-        "优于最佳基线（{name} {value}），差 {difference}{p}",
-    ),
-    "unclear": (
-        "not clearly different from the best baseline ({name} {value}): {difference}{p}",
-        "与最佳基线（{name} {value}）没有显著差别：{difference}{p}",
-    ),
-    "worse": (
-        "the best baseline ({name} {value}) is better by {difference}{p}: this task may not need a GPT",
-        "最佳基线（{name} {value}）更好，差 {difference}{p}：此任务也许不需要 GPT",
-    ),
-    "your_text": ("your text", "你的文本"),
+    "beside": ("beside baselines", "与基线相比"),
     # chat
     "chat.hello": (
         "Chatting with {model}. /clear forgets, /save FILE keeps, /exit or Ctrl-D leaves; Ctrl-C stops a reply.",

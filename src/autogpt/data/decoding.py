@@ -59,11 +59,15 @@ def quote(text: str, limit: int = 60) -> str:
 
 def load_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises DataError when it is missing, not a file, not readable or empty."""
-    if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) and not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that no file system takes, such as a whole sentence
+        raise DataError(f"no file {quote(str(path))}", found=error.strerror or str(error), expected="a path") from error
+    if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) and not there:
         raise DataError(
             f"{str(path)!r} is an address", expected="a file or folder on this machine", todo="download it first"
         )
-    if not path.exists():
+    if not there:
         raise DataError(f"no file {str(path)!r}", todo=_near_siblings(path))
     if not path.is_file():
         raise DataError(f"{str(path)!r} is not a regular file", expected="a data file or a folder of data files")

@@ -43,7 +43,7 @@ class Parsed:
 
 
 class _BadJson(ValueError):
-    """A value that is JSON to Python but would change silently or be ambiguous."""
+    """A value that is JSON to Python but ambiguous."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -53,18 +53,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _BadJson("number not finite")
-    return value
-
-
-def _constant(text: str) -> float:
-    raise _BadJson("number not finite")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # NaN and infinities pass here and are refused by row_problem
 
 
 def lines_of(text: str) -> list[str]:
@@ -273,17 +262,17 @@ def _check_header(header: list[str], body: list[tuple[int, list[str], str]], nam
     named = [column for column in header if column]
     if twice := [column for column, count in Counter(named).items() if count > 1]:
         raise DataError(
-            f"{name} names columns twice", found=", ".join(twice), expected="one name a column", todo="rename one"
+            f"{name} names columns twice", found=", ".join(twice), expected="one name a column", todo="rename"
         )
+    if not any(_SENTENCE.search(column) for column in named):
+        return
+    rows = [cells for _, cells, _ in body if len(cells) == len(header) and [cell.strip() for cell in cells] != header]
     for index, column in enumerate(header):
-        again = sum(
-            len(cells) > index and cells[index].strip() == column and [cell.strip() for cell in cells] != header
-            for _, cells, _ in body
-        )
+        again = sum(cells[index].strip() == column for cells in rows)
         if column and again >= 2:
             raise DataError(
                 f"{name} has no header",
-                found=f"{quote(column)} as the name of column {index + 1} and as its value in {again} rows",
+                found=f"a sentence in the first row, and {quote(column)} again in {again} rows of column {index + 1}",
                 expected="column names in the first row",
                 todo="add a first row such as text,label",
             )
@@ -313,6 +302,9 @@ def parse_text(text: str) -> Iterator[Parsed]:
     for number, row in enumerate((row for row in usable if row.strip()), start=1):
         yield _checked(number, {"text": row}, row)
 
+
+_SENTENCE = re.compile(r"[，。！？；!?]|[a-z,] [a-z]+ [a-z]|.{60}", re.IGNORECASE)
+"""What running text has and the name of a column hardly ever."""
 
 _SENTENCE_END = re.compile(r"[。！？!?…][”’」』）)\"']*|\.[\"')”’]*\s|\n")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ def read(path: Path) -> Table:
         DataError: no such file, nothing in it, not a data file, or most of its rows cannot be used.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for names that are too long
         return _read_folder(path)
     format_name = (
         _FORMAT_OF_SUFFIX.get(path.suffix.lower()) or _registered(path) or _format_by_content(load_bytes(path))

@@ -252,14 +252,17 @@ def _quotas(sizes: Mapping[str, int], wanted: int, smallest: int) -> dict[str, i
     total = sum(sizes.values())
     order = sorted(sizes, key=lambda label: (-sizes[label], label))
     quotas = {label: int(wanted * sizes[label] / total) for label in order}
+    given = sum(quotas.values())
     for label in order:
-        if quotas[label] == 0 and sizes[label] >= smallest and (len(sizes) <= wanted or sum(quotas.values()) < wanted):
+        if quotas[label] == 0 and sizes[label] >= smallest and (len(sizes) <= wanted or given < wanted):
             quotas[label] = 1
-    spare = wanted - sum(quotas.values())
+            given += 1
     by_remainder = sorted(order, key=lambda label: -(wanted * sizes[label] / total % 1))
-    for label in by_remainder[: max(spare, 0)]:
-        if quotas[label] + smallest <= sizes[label]:  # the other splits get theirs
-            quotas[label] += 1
+    for spared in sorted({smallest, 2}, reverse=True):  # labels that can spare a row first, then any with two
+        for label in by_remainder:
+            if given < wanted and quotas[label] + spared <= sizes[label]:
+                quotas[label] += 1
+                given += 1
     return quotas
 
 

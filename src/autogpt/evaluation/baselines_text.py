@@ -43,30 +43,42 @@ def _written(name: str, trivial: bool, texts: Sequence[str], note: str = "") -> 
 def _nearest_answer(
     spec: TaskSpec, train: Sequence[Example], rows: Sequence[Example], answers: Sequence[str]
 ) -> Baseline:
-    inputs = [input_text(example) for example in train]
-    features = TextFeatures.fit(
-        inputs, [input_text(example) for example in rows], chinese=is_chinese(spec.input_language, inputs)
-    )
+    passage = _passage_field(spec, train) if spec.kind is TaskKind.QUESTION_ANSWERING else None
+    inputs, asked = ([_without(example, passage) for example in part] for part in (train, rows))
+    features = TextFeatures.fit(inputs, asked, chinese=is_chinese(spec.input_language, inputs))
     note = f"first {features.cut_chars} characters of each text" if features.cut_chars else ""
     return _written("nearest neighbour", False, [answers[i] for i in nearest(features)], note)
 
 
 def _questions(spec: TaskSpec, train: Sequence[Example], rows: Sequence[Example]) -> list[Baseline]:
     """Lead and nearest sentence of the passage; nothing when questions come without one."""
-    if len(spec.input_fields) < 2:
+    passage = _passage_field(spec, train)
+    if passage is None:
         return []
-    sizes = {field: sum(len(e.input.get(field, "")) for e in train) for field in spec.input_fields}
-    passage = max(sizes, key=lambda field: sizes[field])
     leads, nearby = [], []
     for example in rows:
         text = example.input.get(passage, "")
-        question = "\n".join(example.input.get(field, "") for field in spec.input_fields if field != passage)
         leads.append(_first_sentence(text))
-        nearby.append(_most_similar(question, split_sentences(text)))
+        nearby.append(_most_similar(_without(example, passage), split_sentences(text)))
     return [
         _written("lead sentence", True, leads),
         _written("nearest sentence", False, nearby, "the sentence that shares most character pairs with the question"),
     ]
+
+
+def _passage_field(spec: TaskSpec, train: Sequence[Example]) -> str | None:
+    """The longest input field; None when there is only one, which is then the question."""
+    if len(spec.input_fields) < 2:
+        return None
+    sizes = {field: sum(len(e.input.get(field, "")) for e in train) for field in spec.input_fields}
+    return max(sizes, key=lambda field: sizes[field])
+
+
+def _without(example: Example, field: str | None) -> str:
+    """The input without that field: of a question with its passage, the question."""
+    if field is None:
+        return input_text(example)
+    return "\n".join(text for name, text in example.input.items() if name != field and text)
 
 
 def _most_similar(question: str, sentences: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from autogpt.generation.sampling import Sampling
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.types import Example, Prediction, Scores
 
-__all__ = ["Examination", "Rung", "UntunedBase", "examine", "seconds_per_row"]
+__all__ = ["ExamLimits", "Examination", "Rung", "UntunedBase", "examine", "seconds_per_row"]
 
 _PILOT_ROWS = 16
 _CHUNK_ROWS = 10
@@ -57,6 +57,15 @@ class Examination:
     ladder: tuple[Rung, ...]
     rows_sealed: int
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExamLimits:
+    """What the remaining time allows: rows, tokens of an answer, and resamples of an interval."""
+
+    rows: int
+    max_new_tokens: int
+    resamples: int = 2000
 
 
 def _answers(
@@ -101,39 +110,36 @@ def examine(
     train: Sequence[Example],
     test: Sequence[Example],
     *,
-    max_new_tokens: int,
-    most_rows: int,
+    limits: ExamLimits,
     base: UntunedBase | None,
-    resamples: int,
 ) -> Examination:
     """Score the model once on the test rows, and everything it has to beat on the same ones.
 
     Args:
         train: what the baselines learn from.
         test: the sealed rows, just opened.
-        most_rows: rows that the remaining time allows.
         base: the untuned base, when there is one.
     """
     # In the file's order rows may be sorted by label; whoever answers only the first ones must meet all of them.
-    rows = tuple(random.Random(0).sample(list(test), len(test))[:most_rows])
+    rows = tuple(random.Random(0).sample(list(test), len(test))[: limits.rows])
     notes = []
     if len(rows) < len(test):
         notes.append(f"evaluated on {len(rows)} of {len(test)} test rows: the budget allows no more")
-    predictions = _answers(engine, spec, rows, max_new_tokens)
+    predictions = _answers(engine, spec, rows, limits.max_new_tokens)
     rungs = [
         Rung(
             baseline.name,
             baseline.trivial,
-            score(spec, rows, baseline.predictions, resamples=resamples),
+            score(spec, rows, baseline.predictions, resamples=limits.resamples),
             paired_test(spec, rows, predictions, baseline.predictions),
             baseline.note,
         )
         for baseline in ladder(spec, train, rows)
     ]
     if base is not None:
-        rung = _base_rung(base, spec, rows, predictions, max_new_tokens)
+        rung = _base_rung(base, spec, rows, predictions, limits.max_new_tokens)
         rungs += [rung] if rung is not None else []
     else:
         notes.append("no untuned base was at hand: autogpt models pull smollm2-135m")
-    scores = score(spec, rows, predictions, resamples=resamples)
+    scores = score(spec, rows, predictions, resamples=limits.resamples)
     return Examination(rows, predictions, scores, tuple(rungs), len(test), tuple(notes))

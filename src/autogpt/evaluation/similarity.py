@@ -14,7 +14,7 @@ from autogpt.evaluation.metrics import Array
 
 __all__ = ["TextFeatures", "fit_logistic", "nearest", "softmax_scores"]
 
-_CHARACTER_BUDGET = 2_400_000
+_CHARACTER_BUDGET = 2_400_000  # of Latin text; Chinese has more n-grams to a character
 _SHORTEST_CUT = 120
 _MOST_FEATURES = 120_000
 _STEP_BUDGET = 2e9  # non-zero features x classes x steps: some seconds on one core
@@ -46,7 +46,8 @@ class TextFeatures:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         total = sum(map(len, train)) + sum(map(len, rows))
-        cut = None if total <= _CHARACTER_BUDGET else max(_SHORTEST_CUT, _CHARACTER_BUDGET // (len(train) + len(rows)))
+        budget = _CHARACTER_BUDGET // 2 if chinese else _CHARACTER_BUDGET
+        cut = None if total <= budget else max(_SHORTEST_CUT, budget // (len(train) + len(rows)))
         train, rows = [text[:cut] for text in train], [text[:cut] for text in rows]
         common = {"sublinear_tf": True, "min_df": 2 if len(train) >= 200 else 1, "dtype": np.float32}
         if chinese:

@@ -100,7 +100,7 @@ def cmrc_segments(text: str) -> list[str]:
 
 
 def _treebank_words(text: str) -> list[str]:
-    text = re.sub(r"(\.\.\.|[;@#$%&?!\[\](){}<>\"“”«»…]|,(?!\d))", r" \1 ", text)
+    text = re.sub(r"(\.{2,}|[;@#$%&?!\[\](){}<>\"“”«»\u2012-\u2015]|,(?!\d))", r" \1 ", text)
     text = re.sub(r"(?<![.\s])\.(?=[\])}>\"'»\s]*$)", " . ", text)
     text = re.sub(r"(n't|'(?:s|m|d|ll|re|ve))(?=\s|$)", r" \1", text)
     text = re.sub(r"(?<=\w)'(?=\s|$)", " '", text)

@@ -1,10 +1,10 @@
 """Probabilities over a closed set of answers, exactly and in one forward pass.
 
-The answers' token sequences form a trie. At each branching node the model's next-token distribution is renormalised over
-the children, so the product along a path is the probability of that answer under decoding constrained to the set. The
-probabilities sum to one and long labels are not at a disadvantage, unlike with summed raw log-probabilities.
+The answers' token sequences form a trie. At each branching node the model's next-token distribution is renormalised
+over the children, so the product along a path is the probability of that answer under decoding constrained to the set.
+The probabilities sum to one and long labels are not at a disadvantage, unlike with summed raw log-probabilities.
 
-All branching nodes of the trie ride behind the prompt in one sequence, each seeing the prompt and its own ancestors only.
+All branching nodes ride behind the prompt in one sequence, each seeing the prompt and its own ancestors only.
 """
 
 from __future__ import annotations

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
-from autogpt.data.batching import Encoded
+from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.tokenizers import encode_texts
 from autogpt.generation.choices import ChoiceTrie
 from autogpt.generation.sampling import Sampling, choose
 from autogpt.training.objectives import backbone, token_losses
+from autogpt.types import Segment
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Prompt"]
+
+Prompt: TypeAlias = str | Sequence[Segment]
+"""Text, or rendered segments: earlier answers in a conversation are followed by the end token, as in training."""
 
 _BATCH_TOKENS = 16384
 """Padded tokens of one forward pass: enough to fill two cores, little enough to stay under a few hundred MB."""
@@ -50,24 +54,15 @@ class Engine:
 
     # ---- prompts -----------------------------------------------------------------------------------------------------
 
-    def encode_prompt(self, prompt: str, room: int = 0) -> list[int]:
-        """Token ids of `prompt` with the start token, short enough to leave `room` tokens of the context.
+    def encode_prompts(self, prompts: Sequence[Prompt], room: int = 0) -> list[list[int]]:
+        """Token ids of each prompt, short enough to leave `room` tokens of the context.
 
         What does not fit is cut from the middle: the beginning of a document and the end of the prompt (the question,
         the answer's cue) matter most.
         """
-        return self.encode_prompts([prompt], room)[0]
-
-    def encode_prompts(self, prompts: Sequence[str], room: int = 0) -> list[list[int]]:
-        """`encode_prompt` of each prompt, all at once."""
-        start = [] if self.bos_id is None else [self.bos_id]
-        limit = max(8, self.context - room - len(start))
-        result = []
-        for ids in encode_texts(self.tokenizer, list(prompts)):
-            head = limit // 2
-            cut = ids if len(ids) <= limit else ids[:head] + ids[len(ids) - (limit - head) :]
-            result.append(start + cut or [self.eos_id])
-        return result
+        rows = [[Segment(prompt, is_answer=False)] if isinstance(prompt, str) else prompt for prompt in prompts]
+        encoded = encode_all(self.tokenizer, rows, max_tokens=max(8, self.context - room))
+        return [row.ids.tolist() or [self.eos_id] for row in encoded]
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids padded on the left and their bool mask, both [B, T]."""
@@ -134,7 +129,7 @@ class Engine:
                     use_cache=True,
                 )
 
-    def complete(self, prompts: Sequence[str], sampling: Sampling) -> list[str]:
+    def complete(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
         """The continuation of each prompt up to the end token, in the order given."""
         room = min(sampling.max_new_tokens, self.context // 2)
         encoded = self.encode_prompts(prompts, room)
@@ -149,9 +144,9 @@ class Engine:
     def _limited(self, sampling: Sampling) -> Sampling:
         return sampling.with_options({"max_new_tokens": min(sampling.max_new_tokens, self.context - 1)})
 
-    def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
         """Pieces of the continuation as soon as they are whole characters; joined they equal `complete`."""
-        ids = self.encode_prompt(prompt, min(sampling.max_new_tokens, self.context // 2))
+        (ids,) = self.encode_prompts([prompt], min(sampling.max_new_tokens, self.context // 2))
         written: list[int] = []
         shown = ""
         for step in self._decode([ids], self._limited(sampling)):
@@ -167,7 +162,7 @@ class Engine:
 
     # ---- scoring -----------------------------------------------------------------------------------------------------
 
-    def choice_probabilities(self, prompts: Sequence[str], choices: Sequence[str]) -> torch.Tensor:
+    def choice_probabilities(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> torch.Tensor:
         """[number of prompts, number of choices] on the CPU; see `choices`."""
         trie = ChoiceTrie(encode_texts(self.tokenizer, list(choices)), self.eos_id)
         encoded = self.encode_prompts(prompts, room=16)
@@ -176,7 +171,7 @@ class Engine:
         sees_NN, depths_N = trie.sees().to(self.device), trie.depths().to(self.device)
         for group in self._groups([len(ids) for ids in encoded], trie.size, 256):
             ids_BT, mask_BT = self._padded([encoded[i] for i in group])
-            rows, length = ids_BT.shape
+            rows = len(group)
             positions_BT = (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
             if trie.size == 0:
                 attention: torch.Tensor = mask_BT

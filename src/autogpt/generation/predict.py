@@ -13,12 +13,7 @@ from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
 from autogpt.types import Example, Prediction
 
-__all__ = ["likelihoods", "predict", "prompt_text"]
-
-
-def prompt_text(spec: TaskSpec, example: Example) -> str:
-    """What the model reads before it answers `example`."""
-    return "".join(segment.text for segment in render(spec, example, answer=False))
+__all__ = ["likelihoods", "predict"]
 
 
 def likelihoods(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> list[tuple[float, int]]:
@@ -29,7 +24,7 @@ def likelihoods(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> 
 
 
 def _classify(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> list[Prediction]:
-    probabilities = engine.choice_probabilities([prompt_text(spec, e) for e in examples], spec.labels)
+    probabilities = engine.choice_probabilities([render(spec, e, answer=False) for e in examples], spec.labels)
     result = []
     for row in probabilities.tolist():
         scores = dict(zip(spec.labels, row, strict=True))
@@ -75,7 +70,7 @@ def predict(
     if spec.kind is TaskKind.PREFERENCE and has_answers and all(e.rejected is not None for e in examples):
         return _prefer(engine, spec, examples)
     if with_text:
-        texts = engine.complete([prompt_text(spec, example) for example in examples], sampling)
+        texts = engine.complete([render(spec, example, answer=False) for example in examples], sampling)
     else:
         texts = [""] * len(examples)
     predictions = [
@@ -89,7 +84,7 @@ def predict(
             for prediction, (nats, size) in zip(predictions, measured, strict=True)
         ]
     if spec.kind is TaskKind.MULTI_LABEL:
-        first = engine.choice_probabilities([prompt_text(spec, e) for e in examples], spec.labels)
+        first = engine.choice_probabilities([render(spec, e, answer=False) for e in examples], spec.labels)
         predictions = [
             replace(p, scores=dict(zip(spec.labels, row, strict=True)))
             for p, row in zip(predictions, first.tolist(), strict=True)

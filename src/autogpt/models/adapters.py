@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -24,10 +26,12 @@ def add_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float 
     """
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(
-        task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none"
-    )
-    return get_peft_model(model, config)
+    options: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout}
+    with warnings.catch_warnings():
+        # peft reads attributes that transformers has renamed; nothing that a caller could do about it.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+        adapted: Any = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **options))
+    return adapted
 
 
 def is_adapted(model: nn.Module) -> bool:
@@ -40,7 +44,8 @@ def merge(model: PreTrainedModel) -> PreTrainedModel:
 
     Takes the memory of a second copy of the weights. A model without adapters comes back itself.
     """
-    return copy.deepcopy(model).merge_and_unload() if is_adapted(model) else model
+    adapted: Any = model
+    return copy.deepcopy(adapted).merge_and_unload() if is_adapted(model) else model
 
 
 def trainable_parameters(model: nn.Module) -> int:

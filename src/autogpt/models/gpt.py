@@ -9,9 +9,8 @@ Shape suffixes: B batch, T tokens of this call, S tokens seen so far (cache incl
 G key-value heads, K head size, V vocabulary.
 
 For training: rows are padded on the right or packed, and a causal model never looks to the right, so
-`attention_mask=None` is exact and fastest (labels of padding are -100). Explicit `position_ids` that restart at 0 keep
-packed rows apart. The loss without materialised logits: `model.model(ids).last_hidden_state`, then `model.lm_head`
-chunk by chunk.
+`attention_mask=None` is exact and fastest (labels of padding are -100). Without a cache, `position_ids` that restart at
+0 keep packed rows apart. The loss in chunks: `model.model(ids).last_hidden_state`, then `model.lm_head`.
 
 What this file does not do: attention weights as output, attention kernels other than PyTorch's scaled dot product
 (with a hand-written gradient where that one is slow, see `fused`).
@@ -88,6 +87,8 @@ class GPTConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Called by `@strict` after construction; raises ValueError for a shape that cannot be built."""
+        if self.mlp not in ("swiglu", "relu2") or self.position not in ("rope", "learned", "sinusoidal"):
+            raise ValueError(f"no such mlp or position: {self.mlp!r}, {self.position!r}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {self.num_attention_heads} heads")
         if self.num_attention_heads % (self.num_key_value_heads or self.num_attention_heads):
@@ -143,6 +144,14 @@ class Rotary(nn.Module):
         return angles.cos(), angles.sin()
 
 
+class Linear(nn.Linear):
+    """A product without bias. `std` is that of its fresh weights: None for 1/sqrt(fan-in), as keeps the scale."""
+
+    def __init__(self, size_in: int, size_out: int, std: float | None = None) -> None:
+        super().__init__(size_in, size_out, bias=False)
+        self.std = 1 / math.sqrt(size_in) if std is None else std
+
+
 class Attention(nn.Module):
     """Causal self-attention with grouped key-value heads."""
 
@@ -152,10 +161,10 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         kv_size = (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = Linear(config.hidden_size, kv_size)
+        self.v_proj = Linear(config.hidden_size, kv_size)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, std=0.0)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
@@ -163,9 +172,9 @@ class Attention(nn.Module):
         self, x_BTD: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None, cache: Cache | None
     ) -> Tensor:
         B, T, _ = x_BTD.shape
-        q_BTHK = self.q_norm(self.q_proj(x_BTD).view(B, T, -1, self.head_dim))
-        k_BTGK = self.k_norm(self.k_proj(x_BTD).view(B, T, -1, self.head_dim))
-        v_BTGK = self.v_proj(x_BTD).view(B, T, -1, self.head_dim)
+        heads = (B, T, -1, self.head_dim)
+        q_BTHK, k_BTGK = self.q_norm(self.q_proj(x_BTD).view(heads)), self.k_norm(self.k_proj(x_BTD).view(heads))
+        v_BTGK = self.v_proj(x_BTD).view(heads)
         if rotation is not None:
             cos, sin = (part.to(q_BTHK.dtype) for part in rotation)
             q_BTHK, k_BTGK = fused.rotate(q_BTHK, cos, sin), fused.rotate(k_BTGK, cos, sin)
@@ -184,9 +193,9 @@ class Attention(nn.Module):
 class SwiGLU(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
@@ -195,8 +204,8 @@ class SwiGLU(nn.Module):
 class ReLU2(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down_proj(F.relu(self.up_proj(x_BTD)).square())
@@ -239,6 +248,7 @@ class GPTPreTrainedModel(PreTrainedModel):
     """What both classes below share: the configuration, and the one place where fresh weights are drawn."""
 
     config: GPTConfig
+    config_class = GPTConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["Block"]  # noqa: RUF012 (the type that transformers reads)
@@ -250,8 +260,8 @@ class GPTPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Fresh weights: normal with variance 1/fan-in; zero for the two products that write to the residual stream.
 
-        So every block starts as the identity, whatever the depth (Zhang et al. 2019). Called once per module by
-        `transformers`, which skips weights that a checkpoint holds; that is why `init` is used and not `nn.init`.
+        So every block starts as the identity, whatever the depth (Zhang et al. 2019). Called by `transformers` for each
+        module that holds weights itself; its `init` skips those that a checkpoint brings.
         """
         if isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
@@ -259,16 +269,8 @@ class GPTPreTrainedModel(PreTrainedModel):
             init.ones_(module.weight)
         elif isinstance(module, Rotary):
             init.copy_(module.inv_freq, module.frequencies())
-        elif isinstance(module, Attention | SwiGLU | ReLU2):
-            for name, part in module.named_children():
-                if not isinstance(part, nn.Linear):
-                    continue
-                if name in ("o_proj", "down_proj"):
-                    init.zeros_(part.weight)
-                else:
-                    init.normal_(part.weight, std=1 / math.sqrt(part.in_features))
-        elif isinstance(module, GPT) and not self.config.tie_word_embeddings:
-            init.normal_(module.lm_head.weight, std=1 / self.config.hidden_size)
+        elif isinstance(module, Linear):
+            init.normal_(module.weight, std=module.std)
 
 
 _IGNORED = {"cache_position", "num_items_in_batch", "output_attentions", "token_type_ids"}
@@ -331,19 +333,18 @@ class GPTModel(GPTPreTrainedModel):
         if position_ids is None:
             position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
         x_BTD, rotation = self._with_positions(x_BTD, position_ids)
-        if self.config.dropout:
-            x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
+        x_BTD = F.dropout(x_BTD, self.config.dropout, self.training) if self.config.dropout else x_BTD
 
-        states = [x_BTD]
+        states = []
         for block in self.layers:
-            x_BTD = block(x_BTD, mask, rotation, past_key_values=past_key_values)
             if output_hidden_states:
                 states.append(x_BTD)
+            x_BTD = block(x_BTD, mask, rotation, past_key_values=past_key_values)
         x_BTD = self.norm(x_BTD)
         return BaseModelOutputWithPast(
             last_hidden_state=x_BTD,
             past_key_values=past_key_values if use_cache else None,
-            hidden_states=(*states[:-1], x_BTD) if output_hidden_states else None,
+            hidden_states=(*states, x_BTD) if output_hidden_states else None,
         )
 
     def _with_positions(self, x_BTD: Tensor, position_ids: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
@@ -365,7 +366,7 @@ class GPT(GPTPreTrainedModel, GenerationMixin):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
         self.model = GPTModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, std=1 / config.hidden_size)
         self.loss_type = "ForCausalLM"
         self.post_init()
 
@@ -387,22 +388,10 @@ class GPT(GPTPreTrainedModel, GenerationMixin):
             labels: [B, T] ids, unshifted, -100 where no prediction counts; gives `loss`, mean cross-entropy in nats.
             logits_to_keep: compute only the last so many positions (0: all), or the positions of an index tensor.
         """
-        outputs = self.model(
-            input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            **kwargs,
-        )
+        outputs = self.model(input_ids, attention_mask, position_ids, past_key_values, use_cache=use_cache, **kwargs)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits_BTV = self.lm_head(outputs.last_hidden_state[:, kept])
-        loss = None
+        logits_BTV, loss = self.lm_head(outputs.last_hidden_state[:, kept]), None
         if labels is not None:
             loss = self.loss_function(logits=logits_BTV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits_BTV,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-        )
+        cache, states = outputs.past_key_values, outputs.hidden_states
+        return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache, hidden_states=states)

@@ -1,8 +1,8 @@
 """Model folders: saved whole or not at all, loaded with a clear word when something is wrong.
 
-A folder holds safetensors weights, `config.json`, `generation_config.json` and the tokenizer's files, and no code. A GPT
-whose shape is Llama's is saved as `LlamaForCausalLM`, so that any engine loads it; any other loads with the Auto classes
-of `transformers` after `import autogpt`.
+A folder holds safetensors weights, `config.json`, `generation_config.json` and the tokenizer's files, and no code. A
+GPT whose shape is Llama's is saved as `LlamaForCausalLM`, so that any engine loads it; any other loads with the Auto
+classes of `transformers` after `import autogpt`.
 
 What this file does not do: other weight formats, remote code, quantised weights.
 """
@@ -13,7 +13,8 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
+import stat
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from autogpt.errors import ModelError, StoreError
 from autogpt.models.adapters import merge
 from autogpt.models.gpt import GPT, GPTConfig, GPTModel
 
-__all__ = ["as_gpt", "as_llama", "load_model", "quiet", "register", "replaced_folder", "save_model"]
+__all__ = ["as_gpt", "as_llama", "load_model", "quiet", "register", "replaced_folder", "save_model", "write_model"]
 
 _SHARED_FIELDS = (
     "vocab_size",
@@ -54,6 +55,9 @@ _SHARED_FIELDS = (
     "pad_token_id",
 )
 
+_LOADING_OPTIONS = ("is_local", "local_files_only", "name_or_path", "trust_remote_code")
+"""How a tokenizer was loaded, which `transformers` writes among its settings."""
+
 
 def register() -> None:
     """Make the Auto classes of `transformers` know GPT folders. May be called again. See also `models.auto`."""
@@ -64,10 +68,10 @@ def register() -> None:
     AutoModelForCausalLM.register(GPTConfig, GPT, exist_ok=True)
 
 
-def as_llama(model: GPT) -> LlamaForCausalLM:
-    """A Llama that shares the weights of a Llama-shaped GPT and computes the same. Raises ModelError for other shapes."""
-    if not model.config.is_llama_shaped:
-        raise ModelError("this GPT has features that Llama has not", expected="rope, swiglu, no qk_norm")
+def as_llama(model: PreTrainedModel) -> LlamaForCausalLM:
+    """A Llama around the weights of a GPT, computing the same. Raises ModelError when the shape is not Llama's."""
+    if not isinstance(model, GPT) or not model.config.is_llama_shaped:
+        raise ModelError("this model is no Llama-shaped GPT", expected="a GPT with rope, swiglu and no qk_norm")
     fields = {name: getattr(model.config, name) for name in _SHARED_FIELDS}
     rope = {"rope_type": "default", "rope_theta": model.config.rope_theta}
     config = LlamaConfig(**fields, rope_parameters=rope, dtype=model.dtype)
@@ -75,7 +79,7 @@ def as_llama(model: GPT) -> LlamaForCausalLM:
 
 
 def as_gpt(model: PreTrainedModel) -> PreTrainedModel:
-    """A GPT that shares the weights of a plain Llama, to train faster; any other model comes back itself."""
+    """A GPT around the weights of a plain Llama, which trains faster; any other model comes back itself."""
     config = model.config
     if not isinstance(model, LlamaForCausalLM) or config.rope_parameters["rope_type"] != "default":
         return model
@@ -120,16 +124,16 @@ def quiet() -> Iterator[None]:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """An empty folder to fill; on leaving it is on disk and takes the place of `folder`, on an error it is gone.
 
-    The former folder is moved aside before and removed after. A crash between leaves it beside as `.NAME.previous`, from
-    where the next `load_model` or `save_model` takes it back.
+    The former folder is moved aside before and removed after. A crash between leaves it beside as `.NAME.previous`,
+    from where the next `load_model` or `save_model` takes it back.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     _restore(folder)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".writing", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.writing")
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)
         for path in [*temporary.rglob("*"), temporary]:
             _fsync(path)
         previous = _previous(folder)
@@ -182,10 +186,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     if isinstance(plain, GPT) and plain.config.is_llama_shaped:
         plain = as_llama(plain)
     try:
-        with quiet(), replaced_folder(Path(folder)) as temporary:
-            plain.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-            _write_token_ids(temporary, tokenizer)
+        with replaced_folder(Path(folder)) as temporary:
+            write_model(plain, tokenizer, temporary)
     except (OSError, SafetensorError) as error:
         raise StoreError(
             f"model folder {str(folder)!r} cannot be written",
@@ -194,13 +196,25 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         ) from error
 
 
-def _write_token_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a plain model and its tokenizer into `folder` as they are, not atomically; `save_model` does the rest."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     ids = {name: getattr(tokenizer, name) for name in names if getattr(tokenizer, name) is not None}
     GenerationConfig(**ids).save_pretrained(folder)
-    path = folder / "config.json"
-    config = {**json.loads(path.read_text(encoding="utf-8")), **ids}
-    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    config = folder / "config.json"
+    _rewrite_json(config, {**json.loads(config.read_text(encoding="utf-8")), **ids})
+    settings = folder / "tokenizer_config.json"
+    kept = json.loads(settings.read_text(encoding="utf-8"))
+    _rewrite_json(settings, {key: value for key, value in kept.items() if key not in _LOADING_OPTIONS})
+    for weights in folder.glob("*.safetensors"):  # written readable by the owner alone, whatever the umask says
+        weights.chmod(stat.S_IMODE(config.stat().st_mode))
+
+
+def _rewrite_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -221,9 +235,10 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[PreTr
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, **options
             )
+            model, info = loaded
     except Exception as error:  # transformers raises nearly every type for a damaged folder
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
@@ -248,7 +263,7 @@ def _check_files(folder: Path) -> None:
         try:
             index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
             wanted |= set(index["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(f"model folder {str(folder)!r} has a damaged weight index", found=str(error)) from error
     else:
         wanted.add("model.safetensors")

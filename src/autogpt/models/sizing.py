@@ -1,7 +1,8 @@
-"""One size dial, and what a size costs: parameters, floating-point operations, bytes. Plain arithmetic on a `GPTConfig`.
+"""One size dial, and what a size costs: parameters, operations, bytes. Plain arithmetic on a `GPTConfig`.
 
-Follows nanochat's dial (depth from width by a fixed aspect ratio) and the usual accounting of 6 operations per weight and
-token of training (Kaplan et al. 2020), attention added (Chowdhery et al. 2022). Each function is tested against the model.
+Follows nanochat's dial (depth from width by a fixed aspect ratio) and the usual accounting of 6 operations per weight
+and token of training (Kaplan et al. 2020), attention added (Chowdhery et al. 2022). Each function is tested against
+the model.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def shape_for(
 ) -> GPTConfig:
     """The GPT of a given width.
 
-    Heads are 64 wide (32 below a width of 256), the feed-forward size is 8/3 of the width for SwiGLU and 4 times for ReLU²,
-    both in multiples of 32 (the tile of matrix units), and from 8 heads on two query heads share one key-value head.
+    Heads are 64 wide (32 below a width of 256), the feed-forward size is 8/3 of the width for SwiGLU and 4 times for
+    ReLU², both in multiples of 32 (the tile of matrix units), and from 8 heads on two query heads share one key head.
 
     Args:
         width: hidden size; rounded to the nearest multiple of the head size.
@@ -63,7 +64,7 @@ def shape_for(
         intermediate_size=-(-int(wanted) // 32) * 32,
         vocab_size=vocab_size,
         max_position_embeddings=context,
-        mlp=mlp,
+        mlp=mlp,  # type: ignore[arg-type]  # checked by GPTConfig
         **features,
     )
 
@@ -96,15 +97,15 @@ def parameters(config: GPTConfig) -> int:
 def flops_per_token(config: GPTConfig, context: int) -> int:
     """Floating-point operations of training on one token, forward and backward, in rows of `context` tokens.
 
-    Counts the matrix products (a multiplication and an addition each): 6 per weight, the head's included, and attention
-    over the whole row, as if it were not causal. Element-wise work is not counted.
+    Counts the matrix products (a multiplication and an addition each): 6 per weight, the head's included, and
+    attention over the whole row, as if it were not causal. Element-wise work is not counted.
     """
     weights = config.num_hidden_layers * _layer_weights(config) + config.vocab_size * config.hidden_size
     return 6 * weights + 12 * config.num_hidden_layers * context * config.hidden_size
 
 
 def activation_bytes(config: GPTConfig, tokens: int) -> int:
-    """Bytes that the layers keep for the backward pass of `tokens` tokens under bf16 autocast on a CPU, without dropout.
+    """Bytes that the layers keep for the backward pass of `tokens` tokens in bf16 autocast on a CPU, without dropout.
 
     Rows are taken to be as long as `max_position_embeddings`. Logits are not included.
     """
@@ -121,8 +122,8 @@ def activation_bytes(config: GPTConfig, tokens: int) -> int:
 def training_bytes(config: GPTConfig, tokens: int) -> int:
     """Peak bytes of a bf16 autocast step with AdamW over `tokens` tokens at once; within about a quarter.
 
-    Float32 weights, gradients and two moments, the bf16 copy of the weights, activations, and the logits of one chunk of
-    the loss (bf16, and float32 with its gradient). What the libraries themselves occupy is not included.
+    Float32 weights, gradients and two moments, the bf16 copy of the weights, activations, and the logits of one chunk
+    of the loss (bf16, and float32 with its gradient). What the libraries themselves occupy is not included.
     """
     logits = min(tokens, LOSS_CHUNK_TOKENS) * config.vocab_size * (2 + 4 + 4)
     return parameters(config) * (16 + 2) + activation_bytes(config, tokens) + logits

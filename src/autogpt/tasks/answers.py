@@ -160,7 +160,7 @@ def _typed(line: str, types: Sequence[str]) -> tuple[str, str] | None:
     if known:
         name = max(known, key=len)
         return name, line[len(name) + 2 :]
-    match = re.match(r"\s*[-*•]?\s*(.+?)\s*[:：]\s*(.*)$", line)
+    match = re.match(r"\s*[-*•]?\s*(.+?)\s*[:：]\s*(.*?)\s*$", line)
     if match is None:
         return None
     name = match.group(1)

@@ -115,7 +115,12 @@ def _languages(draft: _Draft, best: Hypothesis, reading: Reading) -> None:
     else:
         draft.set("output_language", target, "data", "script and function words of the answers")
     one = len(reading.languages) == 1 and reading.target_language is None
-    if one and best.kind is not TaskKind.TRANSLATION and source in ("zh", "en") and not reading.languages & {source, target}:
+    if (
+        one
+        and best.kind is not TaskKind.TRANSLATION
+        and source in ("zh", "en")
+        and not reading.languages & {source, target}
+    ):
         draft.contradictions.append(f"the sentence speaks of {spoken} text, but the inputs are {source}")
 
 

@@ -56,7 +56,7 @@ class Reading:
     def favourite(self) -> TaskKind | None:
         """The kind it speaks of clearly: strong, and ahead of every other; None when there is none."""
         ranked = sorted(self.kinds.items(), key=lambda item: -item[1])
-        if not ranked or ranked[0][1] < 2.5 or (len(ranked) > 1 and ranked[0][1] - ranked[1][1] < 1.0):
+        if not ranked or ranked[0][1] < 2.5 or (len(ranked) > 1 and ranked[0][1] - ranked[1][1] < 1.5):
             return None
         return ranked[0][0]
 

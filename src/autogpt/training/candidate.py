@@ -104,7 +104,7 @@ def build(
     settings = TrainSettings(
         learning_rate=_learning_rate(config),
         weight_decay=float(config.get("weight_decay", 0.01)),
-        warmup_steps=20 if base is None else 10,
+        warmup_steps=options.warmup_steps,
         max_grad_norm=options.max_grad_norm,
         precision=machine.precision,
         device=machine.device,

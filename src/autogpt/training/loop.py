@@ -141,6 +141,7 @@ def train(
             "training.step",
             {
                 "step": state.step,
+                "steps": state.schedule.end,
                 "loss": round(loss_mean, 5),
                 "lr": rate,
                 "grad_norm": round(float(norm), 4),

@@ -1,0 +1,103 @@
+"""Makes the Auto classes of `transformers` know our models after `import autogpt`, without importing anything heavy.
+
+`import autogpt` must not import torch, and `transformers` loads its parts when they are first used. So `install` puts a
+finder in front of the import system that waits for three modules:
+
+- `transformers.models.auto.configuration_auto` and `…modeling_auto`, the tables from model type to class *name*: right
+  after each has been executed, our names are added to its table, which imports nothing;
+- `transformers.models.autogpt`, from where the tables then fetch our classes when a folder asks for them: it is served
+  from `autogpt.models.gpt`, and only then is that file imported.
+
+Where the tables were imported before us, the classes are registered directly through the public `register` methods. The
+finder stays, so that a reload of the tables does not lose our names. It declines every other module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+__all__ = ["install"]
+
+MODEL_TYPE = "autogpt"
+_SERVED = f"transformers.models.{MODEL_TYPE}"
+_CONFIGURATIONS = "transformers.models.auto.configuration_auto"
+_MODELS = "transformers.models.auto.modeling_auto"
+_ADDED = {
+    _CONFIGURATIONS: {"CONFIG_MAPPING_NAMES": "GPTConfig"},
+    _MODELS: {"MODEL_MAPPING_NAMES": "GPTModel", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "GPT"},
+}
+"""Module → table in it → name of our class for `MODEL_TYPE`."""
+
+
+def install() -> None:
+    """Take care that our models are known, now or as soon as `transformers` is used. May be called again."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        # A reload of this module makes a new class; the finder of the old one goes, so that there is never a second.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__qualname__ != _Finder.__qualname__]
+        sys.meta_path.insert(0, _Finder())
+    # Importing what is in sys.modules costs nothing, and waits for another thread that is in the middle of it.
+    if _CONFIGURATIONS in sys.modules:
+        _add_names(importlib.import_module(_CONFIGURATIONS))
+    if _MODELS in sys.modules:
+        _add_names(importlib.import_module(_MODELS))
+        from autogpt.models.hub import register
+
+        register()
+
+
+def _add_names(module: ModuleType) -> None:
+    for table, name in _ADDED[module.__name__].items():
+        getattr(module, table)[MODEL_TYPE] = name
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """See the module's docstring."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname == _SERVED:
+            return importlib.machinery.ModuleSpec(fullname, _Served())
+        if fullname not in _ADDED:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target)
+            if spec is not None:
+                _call_after_execution(spec)
+                return spec
+        return None
+
+
+def _call_after_execution(spec: importlib.machinery.ModuleSpec) -> None:
+    """Let the spec's loader, which belongs to this one import, add our names once the module has been executed."""
+    loader = spec.loader
+    if loader is None:
+        return
+    execute = loader.exec_module
+
+    def execute_and_add(module: ModuleType) -> None:
+        execute(module)
+        _add_names(module)
+
+    loader.exec_module = execute_and_add  # type: ignore[method-assign]
+
+
+class _Served(importlib.abc.Loader):
+    """Fills `transformers.models.autogpt` with our classes."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        from autogpt.models import gpt
+
+        for name in gpt.__all__:
+            setattr(module, name, getattr(gpt, name))

@@ -1,0 +1,98 @@
+"""`import autogpt` makes the Auto classes know our models: in both orders, in threads, after reloads, and lightly."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from autogpt.models import auto
+from autogpt.models.gpt import GPT
+from autogpt.models.hub import save_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    from autogpt.models.gpt import GPTConfig
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    path = tmp_path_factory.mktemp("auto") / "model"
+    save_model(GPT(GPTConfig(vocab_size=320, mlp="relu2", **shape)), tokenizer, path)
+    return path
+
+
+LOAD = """
+model = AutoModelForCausalLM.from_pretrained(folder)
+import torch
+ids = torch.tensor([[5, 6, 7]])
+out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
+assert out.shape == (1, 5), out
+assert type(model).__module__ == "autogpt.models.gpt", type(model)
+"""
+
+CODES = {
+    "autogpt first, every class, and reloads": (
+        "import importlib, autogpt, autogpt.models.auto\n"
+        "importlib.reload(autogpt)\nimportlib.reload(autogpt.models.auto)\nimportlib.reload(autogpt)\n"
+        "assert sum(type(finder).__name__ == '_Finder' for finder in sys.meta_path) == 1\n"
+        "from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer\n"
+        "assert AutoConfig.from_pretrained(folder).mlp == 'relu2'\n"
+        "assert type(AutoModel.from_pretrained(folder)).__name__ == 'GPTModel'\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        "assert tokenizer.decode(tokenizer('Paris 你好', add_special_tokens=False).input_ids) == 'Paris 你好'\n"
+        f"{LOAD}\n"
+        "import transformers.models.auto.configuration_auto, transformers.models.auto.modeling_auto\n"
+        "importlib.reload(transformers.models.auto.configuration_auto)\n"
+        "importlib.reload(transformers.models.auto.modeling_auto)\n"
+        "from transformers.models.auto.modeling_auto import AutoModelForCausalLM" + LOAD
+    ),
+    "model class first": "from transformers import AutoModelForCausalLM\nimport autogpt" + LOAD,
+    # One thread for transformers: two that import it for the first time at once fail also without us.
+    "config class first, then threads": (
+        "import threading\nfrom transformers import AutoConfig\n"
+        "def ours():\n    import autogpt\n"
+        "def theirs():\n    from transformers import AutoModelForCausalLM\n"
+        "threads = [threading.Thread(target=target) for target in (ours, theirs, ours, ours)]\n"
+        "[thread.start() for thread in threads]\n[thread.join() for thread in threads]\n"
+        "assert type(AutoConfig.from_pretrained(folder)).__name__ == 'GPTConfig'\n"
+        "from transformers import AutoModelForCausalLM" + LOAD
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES)
+def test_folders_load_in_a_fresh_process(code: str, folder: Path) -> None:
+    script = f"import sys\nfolder = sys.argv[1]\n{code}\nprint('ok')"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.stdout == "ok\n", done.stderr
+    assert "Exception in thread" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "after", ["", "\nimport transformers", "\nautogpt.ModelError, autogpt.__version__, autogpt.TaskSpec"]
+)
+def test_the_import_is_light(after: str) -> None:
+    script = f"import sys\nimport autogpt{after}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert loaded & {"torch", "peft", "sklearn", "optuna", "autogpt.models.gpt", "autogpt.models.hub"} == set()
+    if not after:
+        assert loaded & {"transformers", "numpy", "pydantic", "yaml", "sqlalchemy"} == set()
+
+
+def test_other_modules_are_declined() -> None:
+    finder = auto._Finder()
+    assert finder.find_spec("transformers", None) is None
+    assert finder.find_spec("transformers.models.llama", None) is None
+
+
+def test_our_names_clash_with_none_of_transformers(make: Callable[..., GPT]) -> None:
+    tables = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING_NAMES
+    assert [key for key, name in tables.items() if name == "GPTConfig"] == ["autogpt"]

@@ -1,0 +1,124 @@
+"""Each fused function against the line of PyTorch that its docstring names, values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autogpt.models import fused
+
+Function = Callable[..., Tensor]
+
+
+def compare(ours: Function, theirs: Function, tensors: list[Tensor], tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    results = []
+    for function in (ours, theirs):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+        y = function(*leaves)
+        y.backward(torch.randn(y.shape, generator=generator.manual_seed(1)).to(y.dtype))
+        results.append((y, *(leaf.grad for leaf in leaves)))
+    for mine, other in zip(*results, strict=True):
+        assert mine.dtype == other.dtype
+        torch.testing.assert_close(mine, other, atol=tolerance, rtol=tolerance)
+
+
+def randn(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 16), (2, 5, 3, 16)])
+def test_rms_norm(shape: tuple[int, ...]) -> None:
+    plain = lambda x, w: F.rms_norm(x, w.shape, w, 1e-5)  # noqa: E731
+    compare(lambda x, w: fused.rms_norm(x, w, 1e-5), plain, [3 * randn(*shape), randn(16, seed=1)], 1e-5)
+
+
+def test_rms_norm_by_finite_differences() -> None:
+    x, weight = randn(3, 8).double().requires_grad_(), randn(8, seed=1).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, w: fused.rms_norm(x, w, 1e-5), (x, weight))
+
+
+def test_rms_norm_in_bf16_computes_in_float32() -> None:
+    x, weight = randn(4, 64, dtype=torch.bfloat16), randn(64, seed=1, dtype=torch.bfloat16)
+    exact = F.rms_norm(x.float(), (64,), weight.float(), 1e-6)
+    assert torch.equal(fused.rms_norm(x, weight, 1e-6), exact.bfloat16())
+
+
+def test_rms_norm_under_autocast_gives_what_the_next_product_wants() -> None:
+    x, weight = randn(4, 64).requires_grad_(), randn(64, seed=1).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = fused.rms_norm(x, weight, 1e-6)
+        assert y.dtype == torch.bfloat16
+        y.float().square().sum().backward()  # in autocast too, as some loops do: still float32 inside
+    inside = x.grad
+    x.grad = None
+    fused.rms_norm(x, weight, 1e-6).square().sum().backward()
+    assert inside is not None
+    assert x.grad is not None
+    assert (inside - x.grad).norm() < 0.01 * x.grad.norm()
+
+
+def test_a_frozen_weight_gets_no_gradient() -> None:
+    x, weight = randn(4, 8).requires_grad_(), randn(8)
+    fused.rms_norm(x, weight, 1e-6).sum().backward()
+    assert x.grad is not None
+    assert weight.grad is None
+
+
+def test_rotate() -> None:
+    angles = randn(1, 5, 1, 4, seed=2)
+    cos, sin = angles.cos(), angles.sin()
+
+    def plain(x: Tensor) -> Tensor:
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+    compare(lambda x: fused.rotate(x, cos, sin), plain, [randn(2, 5, 3, 8)], 1e-6)
+
+
+@pytest.mark.parametrize("kv_heads", [6, 2, 1])
+@pytest.mark.parametrize("length", [1, 7, 33])
+def test_explicit_causal_attention(kv_heads: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    explicit = fused._CausalAttention.apply
+    plain = lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)  # noqa: E731
+    tensors = [randn(2, 6, length, 8), randn(2, kv_heads, length, 8, seed=1), randn(2, kv_heads, length, 8, seed=2)]
+    compare(explicit, plain, tensors, 1e-5)
+
+
+def test_bf16_attention_is_as_near_to_float32_as_the_kernels() -> None:
+    q, k, v = (randn(2, 4, 64, 32, dtype=torch.bfloat16, seed=seed).requires_grad_() for seed in range(3))
+    grad = randn(2, 4, 64, 32, seed=3)
+
+    def gradient(function: Function, dtype: torch.dtype) -> Tensor:
+        leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in (q, k, v)]
+        function(*leaves).backward(grad.to(dtype))
+        return torch.cat([leaf.grad.float().flatten() for leaf in leaves if leaf.grad is not None])
+
+    kernel = lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)  # noqa: E731
+    exact = gradient(kernel, torch.float32)
+    ours = (gradient(fused.causal_attention, torch.bfloat16) - exact).norm()
+    theirs = (gradient(kernel, torch.bfloat16) - exact).norm()
+    assert ours < 2 * theirs
+
+
+def test_the_kernel_is_used_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(fused._CausalAttention, "apply", lambda q, k, v: used.append(q.shape[2]) or q)
+    for dtype in (torch.bfloat16, torch.float32):
+        for length in (8, fused.LONGEST_EXPLICIT_TOKENS + 1):
+            q = randn(1, 1, length, 8, dtype=dtype).requires_grad_()
+            fused.causal_attention(q, q, q)
+            with torch.no_grad():
+                fused.causal_attention(q, q, q)
+    assert used == [8]
+
+
+def test_second_derivatives_are_refused() -> None:
+    x = randn(2, 4).requires_grad_()
+    (gradient,) = torch.autograd.grad(fused.rms_norm(x, torch.ones(4), 1e-6).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

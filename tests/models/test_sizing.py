@@ -1,0 +1,109 @@
+"""The arithmetic of sizes against real models: exact parameter counts, counted operations, saved bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from autogpt.errors import ConfigError
+from autogpt.models.gpt import GPT
+from autogpt.models.sizing import (
+    activation_bytes,
+    flops_per_token,
+    parameters,
+    parameters_without_embeddings,
+    shape_for,
+    training_bytes,
+)
+
+FEATURES: list[dict[str, Any]] = [
+    {},
+    {"mlp": "relu2", "qk_norm": True},
+    {"position": "learned", "tie_word_embeddings": False},
+    {"position": "sinusoidal", "num_heads": 2},
+]
+
+
+def small(**features: Any) -> Any:
+    heads = features.pop("num_heads", None)
+    shape = shape_for(128, depth=3, vocab_size=512, context=64, **features)
+    if heads:
+        shape.num_key_value_heads = heads
+    return shape
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_parameters_are_those_of_the_model(features: dict[str, Any]) -> None:
+    config = small(**features)
+    model = GPT(config)
+    assert parameters(config) == sum(p.numel() for p in model.parameters())
+    body = [p for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name]
+    assert parameters_without_embeddings(config) == sum(p.numel() for p in body)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_flops_are_those_that_pytorch_counts(features: dict[str, Any]) -> None:
+    config = small(**features)
+    model, ids = GPT(config).train(), torch.randint(0, 512, (2, 64))
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
+        model(ids, labels=ids).loss.backward()
+    # Besides the products that we count, PyTorch counts the norms' sums over rows: less than a thousandth.
+    assert counter.get_total_flops() == pytest.approx(flops_per_token(config, 64) * ids.numel(), rel=1e-3)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_activation_bytes_are_those_that_autograd_keeps(features: dict[str, Any]) -> None:
+    config = small(**features)
+    model, ids = GPT(config).train(), torch.randint(0, 512, (4, 64))
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        # The bf16 copies of the weights are counted with the weights.
+        if storage.data_ptr() not in weights and not _is_weight_copy(tensor, config):
+            kept[storage.data_ptr()] = storage  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = model.model(ids).last_hidden_state
+        found = sum(storage.nbytes() for storage in kept.values())
+    assert out.requires_grad
+    assert activation_bytes(config, ids.numel()) == pytest.approx(found, rel=0.1)
+
+
+def _is_weight_copy(tensor: torch.Tensor, config: Any) -> bool:
+    return tensor.ndim == 2 and 256 not in tensor.shape
+
+
+def test_training_bytes_grow_with_everything() -> None:
+    config = small()
+    assert training_bytes(config, 64) > parameters(config) * 18
+    assert training_bytes(config, 128) > training_bytes(config, 64)
+
+
+def test_the_dial() -> None:
+    wide = shape_for(512, vocab_size=8192, context=512)
+    assert (wide.num_hidden_layers, wide.num_attention_heads, wide.num_key_value_heads, wide.head_dim) == (8, 8, 4, 64)
+    assert wide.intermediate_size == 1376
+    assert (wide.vocab_size, wide.max_position_embeddings) == (8192, 512)
+    tiny = shape_for(32, vocab_size=300, context=64)
+    assert (tiny.num_hidden_layers, tiny.num_attention_heads, tiny.head_dim) == (2, 1, 32)
+    assert shape_for(200, vocab_size=300, context=64).hidden_size == 192
+    assert shape_for(256, vocab_size=300, context=64, mlp="relu2").intermediate_size == 1024
+    assert shape_for(256, depth=5, vocab_size=300, context=64, qk_norm=True, eos_token_id=7).eos_token_id == 7
+    sizes = [parameters(shape_for(width, vocab_size=4096, context=256)) for width in range(32, 1024, 32)]
+    assert sizes == sorted(sizes)
+    assert all(
+        shape_for(width, vocab_size=300, context=64).intermediate_size % 32 == 0 for width in range(32, 1024, 48)
+    )
+
+
+@pytest.mark.parametrize("shape", [{"width": 16}, {"width": 64, "depth": 0}])
+def test_no_such_shape(shape: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="cannot have this shape"):
+        shape_for(vocab_size=300, context=64, **shape)
