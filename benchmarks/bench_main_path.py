@@ -46,10 +46,10 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {name or platform.machine()} ({', '.join(extras) or 'no bf16 units'})"
 
 
-def run_task(task: dict[str, Any], folder: Path, budget: str, language: str) -> dict[str, Any]:
+def run_task(task: dict[str, Any], folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One `autogpt fit`; the returned row holds its JSON document and the ladder of its report."""
     command = [
-        *("autogpt", "fit", task[f"description_{language}"], "--data", str(folder / task["train"])),
+        *("autogpt", "fit", task[f"description_{options.language}"], "--data", str(folder / task["train"])),
         *(
             "--test",
             str(folder / task["test"]),
@@ -63,8 +63,9 @@ def run_task(task: dict[str, Any], folder: Path, budget: str, language: str) -> 
     ]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    row = {"id": task["id"], "language": language, "budget": budget, "seconds": time.perf_counter() - began}
-    row |= {"exit": done.returncode, "commit": commit(), "machine": machine()}
+    row = {"id": task["id"], "language": options.language, "budget": options.budget, "threads": options.threads}
+    row |= {"seconds": time.perf_counter() - began, "exit": done.returncode}
+    row |= {"commit": commit(), "machine": machine()}
     try:
         row["fit"] = json.loads(done.stdout)
         report = Path(row["fit"]["model_dir"]).resolve().parent / "report.json"
@@ -78,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", type=Path, nargs="?", help="task list")
     parser.add_argument("--budget", default="10m")
+    parser.add_argument("--threads", default="auto", help="CPU threads of a task; 1 lets two tasks run side by side")
     parser.add_argument("--only", nargs="*", default=TASKS, help="task ids")
     parser.add_argument("--language", default="zh", choices=("zh", "en"), help="language of the sentence")
     parser.add_argument("--out", type=Path, help="results, one JSON object a line")
@@ -95,7 +97,7 @@ def main() -> None:
     for name in options.only:
         if name in done:
             continue
-        row = run_task(tasks[name], options.tasks.parent, options.budget, options.language)
+        row = run_task(tasks[name], options.tasks.parent, options)
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
         print(name, row["exit"], round(row["seconds"]), row.get("fit", {}).get("metric"), file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ __all__ = ["table"]
 _INTRO = """# The main path on real tasks
 
 `autogpt fit SENTENCE --data TRAIN --test TEST --budget {budget} --fresh --json`, one process a task, on {machine},
-code {commit}. Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --out main_path.jsonl`.
+code {commit}, {threads} CPU thread(s) a task. Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --out main_path.jsonl`.
 
 Values are on test rows that no trial has read, with a bootstrap 95 % interval; p is a paired randomisation test of the
 model against that baseline on the same rows. "Trivial" is the best of majority, copy, lead, unigrams or nothing found;
@@ -40,7 +40,11 @@ def _best(lines: Sequence[Mapping[str, Any]], higher: bool) -> Mapping[str, Any]
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The whole page. Rows that failed are listed with their error."""
     first = rows[0]
-    lines = [_INTRO.format(budget=first["budget"], machine=first["machine"], commit=first["commit"])]
+    lines = [
+        _INTRO.format(
+            budget=first["budget"], machine=first["machine"], commit=first["commit"], threads=first["threads"]
+        )
+    ]
     lines += ["| task | metric | model | trivial | learned | untuned base | rows | trials | seconds |"]
     lines += ["| --- | --- | --- | --- | --- | --- | ---: | ---: | ---: |"]
     for row in rows:

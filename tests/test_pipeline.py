@@ -1,4 +1,4 @@
-"""The main path from a sentence and a file to a model folder, on tiny data; and what bad input leaves behind: nothing."""
+"""The main path from a sentence and a file to a model folder, on tiny data; and what bad input leaves: nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from autogpt.config import RunConfig, load_run_config
-from autogpt.errors import BadInput, BudgetError, ConfigError, DataError
+from autogpt.errors import BadInput, BudgetError, ConfigError, DataError, Interrupted
 from autogpt.events import Event
 from autogpt.model import Model, load
 from autogpt.pipeline import fit, fit_summary, resume
@@ -99,7 +99,8 @@ def test_a_llama_shaped_model_needs_only_transformers(colours: Path) -> None:
     model = fit(SENTENCE, colours, config=_quick("search.space.block=llama"))
     code = (
         "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1]); tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
         "ids = tokenizer('my old tomato', return_tensors='pt').input_ids\n"
         "print(type(model).__name__, model.generate(ids, max_new_tokens=3).shape[0], 'autogpt' in sys.modules)"
     )
@@ -156,7 +157,7 @@ def _killed_fit(colours: Path, home: Path) -> str:
     """Start a fit in a process of its own and kill it without warning after its first trial ended; the run's id."""
     code = (
         "import sys; from autogpt.pipeline import fit; from autogpt.config import load_run_config\n"
-        f"options = ['search.space={{width: 128, depth: 3, vocabulary: 1024, epochs: 40}}', 'evaluation.bootstrap=200']\n"
+        "options = ['search.space={width: 128, depth: 3, vocabulary: 1024, epochs: 40}', 'evaluation.bootstrap=200']\n"
         f"fit({SENTENCE!r}, {str(colours)!r}, config=load_run_config(None, options, budget='90s'))"
     )
     environment = {**os.environ, "AUTOGPT_HOME": str(home)}
@@ -192,14 +193,29 @@ def test_after_a_kill_no_ended_trial_is_lost_or_run_again(tmp_path: Path, colour
     assert fit_summary(model)["trials"] == len(after)
 
 
-def test_data_that_changed_cannot_be_resumed(tmp_path: Path, colours: Path) -> None:
-    model = fit(SENTENCE, colours, config=_quick())
-    run_id = model.folder.parent.name
-    store = Store(tmp_path / "home")
-    from sqlalchemy import text
+def _interrupted(colours: Path) -> str:
+    """A run that the user stops at the first score; its id."""
 
-    with store._engine.begin() as connection:  # as if the process had been killed
-        connection.execute(text("update runs set state = 'interrupted'"))
+    def stop(event: Event) -> None:
+        if event.kind == "search.trial_reported":
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="autogpt runs resume") as caught:
+        fit(SENTENCE, colours, config=_quick(), consumers=[stop])
+    return str(caught.value).split()[-1]
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, colours: Path) -> None:
+    run_id = _interrupted(colours)
+    assert Store(tmp_path / "home").run(run_id).state == "interrupted"
+    model = resume(run_id)
+    assert fit_summary(model)["run"] == run_id
+    assert Store(tmp_path / "home").run(run_id).state == "finished"
+    assert resume(run_id).folder == model.folder  # finished already: its model
+
+
+def test_data_that_changed_cannot_be_resumed(colours: Path) -> None:
+    run_id = _interrupted(colours)
     _write(colours, _rows(210))
     with pytest.raises(DataError, match="changed"):
         resume(run_id)

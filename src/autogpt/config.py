@@ -43,6 +43,9 @@ class DataConfig(Section):
     """How rows become splits."""
 
     valid_fraction: float = Field(0.1, gt=0, lt=0.5, description="share of the training rows held out for validation")
+    valid_min_rows: int = Field(
+        100, ge=0, description="small data gives up to a fifth of its rows to validation until it has this many"
+    )
     valid_max_rows: int = Field(1000, ge=20, description="most rows of the validation split")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="share sealed as test when no --test file is given")
     test_max_rows: int = Field(2000, ge=20, description="most rows of a test split that we make ourselves")

@@ -43,7 +43,7 @@ from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import understand, with_labels
 from autogpt.training.candidate import Candidate, build
-from autogpt.training.finish import FinishPlan, finish
+from autogpt.training.finish import FinishPlan, Judgement, finish
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import Machine, probe
 from autogpt.training.starts import choose_bases
@@ -255,8 +255,8 @@ def _engine(bench: Bench, candidate: Candidate, model: Any) -> Engine:
     return Engine(model, candidate.tokenizer, context=candidate.context, precision=bench.machine.precision)
 
 
-def _validate(bench: Bench, candidate: Candidate, model: Any) -> float:
-    return bench.validator.score(_engine(bench, candidate, model), candidate.max_new_tokens)
+def _judge(bench: Bench, candidate: Candidate, model: Any) -> Judgement:
+    return bench.validator.judge(_engine(bench, candidate, model), candidate.max_new_tokens)
 
 
 def _search(run: Run, bench: Bench) -> Study:
@@ -278,10 +278,11 @@ def _search(run: Run, bench: Bench) -> Study:
                     if state.seconds >= rung * full_s:
                         break
                 with averaged(state) as model:
-                    value = _validate(bench, candidate, model)
+                    found = _judge(bench, candidate, model)
             save_state(state, run.folder.checkpoint(f"trial-{number}"))
             over = state.step >= candidate.max_steps
-            yield Report(1.0 if over else rung, value, info={"step": state.step, "tokens": state.tokens})
+            info = {"step": state.step, "tokens": state.tokens, "loss": round(found.loss, 5)}
+            yield Report(1.0 if over else rung, found.score, info=info)
             if over:
                 return
 
@@ -339,7 +340,7 @@ def _finish(run: Run, bench: Bench, study: Study) -> Candidate:
             folder=folder,
         )
         run.emit("pipeline.note", message=f"trial {study.best.number} goes on for up to {plan.seconds:.0f} s")
-        for event in finish(candidate, plan, lambda model: _validate(bench, candidate, model)):
+        for event in finish(candidate, plan, lambda model: _judge(bench, candidate, model)):
             run.take(event)
     return candidate
 

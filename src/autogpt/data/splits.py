@@ -30,6 +30,9 @@ __all__ = ["MIN_ROWS", "Dataset", "SealedSplit", "prepare"]
 MIN_ROWS = 20
 """Fewest usable rows that anything is trained on."""
 
+_MOST_VALID_FRACTION = 0.2
+"""Small data gives more than its share to validation, but not more than this."""
+
 
 class SealedSplit:
     """The test split: it can be counted, and opened once, when everything is decided."""
@@ -114,7 +117,8 @@ def prepare(spec: TaskSpec, table: Table, test: Table | None, config: DataConfig
     if config.max_rows is not None and len(examples) > config.max_rows:
         examples, rest = _hold_out(spec, examples, config.max_rows / len(examples), keys, rng, smallest=1)
         drops.extend(Drop(example.id, "over data.max_rows") for example in rest)
-    share = min(config.valid_fraction, config.valid_max_rows / len(examples))
+    wanted = max(config.valid_fraction, min(_MOST_VALID_FRACTION, config.valid_min_rows / len(examples)))
+    share = min(wanted, config.valid_max_rows / len(examples))
     valid, train = _hold_out(spec, examples, share, keys, rng, smallest=2)
     if not train or not valid or not sealed:
         raise DataError(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 from autogpt.evaluation.metrics import get_metric
 from autogpt.generation.engine import Engine
-from autogpt.generation.predict import predict
+from autogpt.generation.predict import likelihoods, predict
 from autogpt.generation.sampling import Sampling
-from autogpt.tasks.spec import TaskSpec
-from autogpt.types import Example
+from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.training.finish import Judgement
+from autogpt.types import Example, Prediction
 
 __all__ = ["Validator"]
 
+_FEWEST_ROWS = 48
+_PROMPT_CHARACTERS = 40_000
 _ROWS_WITHOUT_WRITING = 4
 """Rows that need no decoding are this many times cheaper, so as many more are scored."""
 
@@ -27,17 +31,20 @@ class Validator:
     """
 
     def __init__(self, spec: TaskSpec, examples: Sequence[Example], rows: int) -> None:
-        writes = not (spec.kind.value == "classification" or spec.is_likelihood_task)
+        writes = not (spec.kind is TaskKind.CLASSIFICATION or spec.is_likelihood_task)
         self.spec, self.writes = spec, writes
         # Splits keep the file's order, which may be sorted by label; the first rows must look like the rest.
         mixed = random.Random(0).sample(list(examples), len(examples))
         self.examples = tuple(mixed[: rows if writes else rows * _ROWS_WITHOUT_WRITING])
 
-    def score(self, engine: Engine, max_new_tokens: int) -> float:
-        """The deciding metric. Long answers are written for fewer rows: the time goes into training."""
+    def judge(self, engine: Engine, max_new_tokens: int) -> Judgement:
+        """The deciding metric, and the mean loss of the reference answers, on the same rows.
+
+        Long prompts and long answers are read and written for fewer rows: the time goes into training.
+        """
         rows = self.examples
-        if self.writes and max_new_tokens > 32:
-            rows = rows[: max(48, len(rows) * 32 // max_new_tokens)]
+        if self.writes:
+            rows = rows[: self._affordable(max_new_tokens)]
         predictions = predict(
             engine,
             self.spec,
@@ -47,4 +54,21 @@ class Validator:
             with_text=self.writes,
         )
         metric = get_metric(self.spec.metric)
-        return float(metric.value(metric.rows(predictions, rows, self.spec).sum(0)))
+        score = float(metric.value(metric.rows(predictions, rows, self.spec).sum(0)))
+        return Judgement(score, self._loss(engine, rows, predictions))
+
+    def _affordable(self, max_new_tokens: int) -> int:
+        characters = sum(len(text) for example in self.examples for text in example.input.values())
+        prompt = characters / max(1, len(self.examples))
+        most = len(self.examples) * 32 // max(32, max_new_tokens)
+        return max(_FEWEST_ROWS, min(most, int(_PROMPT_CHARACTERS / max(1.0, prompt))))
+
+    def _loss(self, engine: Engine, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
+        """Nats a label for classification, nats a byte otherwise."""
+        if self.spec.kind is TaskKind.CLASSIFICATION:
+            likely = [p.scores.get(str(e.target), 0.0) for p, e in zip(predictions, rows, strict=True)]
+            return -sum(math.log(max(value, 1e-9)) for value in likely) / len(likely)
+        measured = [(p.nats, p.utf8_bytes) for p in predictions if p.nats is not None and p.utf8_bytes is not None]
+        if not measured:
+            measured = list(likelihoods(engine, self.spec, rows))
+        return sum(nats for nats, _ in measured) / max(1, sum(size for _, size in measured))

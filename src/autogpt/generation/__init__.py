@@ -1,0 +1,1 @@
+"""How a model answers: sampling, the engine that runs it, and predictions for every kind of task."""

@@ -54,7 +54,7 @@ class GPTConfig(PreTrainedConfig):
         qk_norm: RMSNorm on each head's queries and keys before rotation.
         dropout: on the embeddings and on both residual branches. Not on attention weights: on a CPU that would
             leave the fused attention kernel.
-        initializer_range: standard deviation of fresh token embeddings.
+        initializer_range: standard deviation of fresh token embeddings and of a fresh untied head.
     """
 
     model_type = "autogpt"
@@ -234,7 +234,7 @@ class Block(GradientCheckpointingLayer):
         return x_BTD + self._drop(self.mlp(self.post_attention_layernorm(x_BTD)))
 
     def _drop(self, y_BTD: Tensor) -> Tensor:
-        return F.dropout(y_BTD, self.dropout, self.training) if self.dropout else y_BTD
+        return fused.dropout(y_BTD, self.dropout) if self.dropout and self.training else y_BTD
 
 
 def sinusoids(position_ids_BT: Tensor, size: int) -> Tensor:
@@ -333,7 +333,8 @@ class GPTModel(GPTPreTrainedModel):
         if position_ids is None:
             position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
         x_BTD, rotation = self._with_positions(x_BTD, position_ids)
-        x_BTD = F.dropout(x_BTD, self.config.dropout, self.training) if self.config.dropout else x_BTD
+        if self.config.dropout and self.training:
+            x_BTD = fused.dropout(x_BTD, self.config.dropout)
 
         states = []
         for block in self.layers:
@@ -366,7 +367,7 @@ class GPT(GPTPreTrainedModel, GenerationMixin):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
         self.model = GPTModel(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, std=1 / config.hidden_size)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, std=config.initializer_range)
         self.loss_type = "ForCausalLM"
         self.post_init()
 

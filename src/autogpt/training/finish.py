@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,27 @@ from autogpt.events import Event
 from autogpt.training.candidate import Candidate
 from autogpt.training.loop import averaged, load_state, save_state, train
 
-__all__ = ["FinishPlan", "finish"]
+__all__ = ["FinishPlan", "Judgement", "finish"]
 
-Validate = Callable[[Any], float]
+_VALIDATIONS = 20
+"""Most validations of a finish: each costs time, and judging more often would take noise for a trend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What validation says of a model.
+
+    Attributes:
+        score: the task's metric; decides which weights are kept.
+        loss: mean negative log-likelihood of the reference answers. A metric on written text stays at its floor, or
+            sinks, while a young model is still learning; training goes on as long as either of the two gains.
+    """
+
+    score: float
+    loss: float
+
+
+Validate = Callable[[Any], Judgement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +45,8 @@ class FinishPlan:
     Attributes:
         seconds: wall-clock for everything here, validation included.
         cooldown_share: share of the seconds kept for the cool-down.
-        patience: validations without gain after which the cool-down starts from the best state.
-        higher_is_better: direction of the validation score.
+        patience: validations without any gain after which the cool-down starts from the last state that had gained.
+        higher_is_better: direction of the score.
         folder: where the checkpoints go.
     """
 
@@ -39,57 +57,74 @@ class FinishPlan:
     folder: Path
 
 
-def _weights(model: Any) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in model.parameters() if p.requires_grad]
+class _Best:
+    """The best score with its weights, and the lowest loss, of the validations so far."""
+
+    def __init__(self, judgement: Judgement, weights: list[torch.Tensor], *, higher_is_better: bool) -> None:
+        self.score, self.loss, self.weights = judgement.score, judgement.loss, weights
+        self._sign = 1 if higher_is_better else -1
+
+    def take(self, judgement: Judgement, weights: Iterable[torch.Tensor], *, ties: bool = False) -> bool:
+        """Whether score or loss gained; weights are kept when the score did (or, with `ties`, when it is equal)."""
+        gain, lower = self._sign * (judgement.score - self.score), judgement.loss < self.loss
+        if gain > 0 or (ties and gain == 0):
+            self.score, self.weights = judgement.score, [w.detach().clone() for w in weights]
+        self.loss = min(self.loss, judgement.loss)
+        return gain > 0 or lower
 
 
 def finish(candidate: Candidate, plan: FinishPlan, validate: Validate) -> Iterator[Event]:
-    """Train `candidate` on; when the generator ends its model holds the weights that validated best.
+    """Train `candidate` on; when the generator ends its model holds the weights that scored best.
 
     `validate` is given a model in evaluation mode. Checkpoints in `plan.folder` let an interrupted run go on from the
-    best state so far. Yields `training.step` and `training.evaluated` events; the last one has `final: true`.
+    last state that gained. Yields `training.step` and `training.evaluated` events; the last one has `final: true`.
     """
-    began, state, sign = time.perf_counter(), candidate.state, 1 if plan.higher_is_better else -1
+    began, state = time.perf_counter(), candidate.state
 
     def elapsed() -> float:
         return time.perf_counter() - began
 
-    def score_average() -> float:
+    def judge_average() -> Judgement:
         with averaged(state) as model:
             return validate(model)
 
-    best = score_average()
-    best_weights = [a.clone() for a in state.ema.average]
-    pause = max(5.0, 8 * elapsed())
-    save_state(state, plan.folder, {"score": best})
+    first = judge_average()
+    best = _Best(first, [a.clone() for a in state.ema.average], higher_is_better=plan.higher_is_better)
+    pause = max(3.0, 8 * elapsed(), plan.seconds / _VALIDATIONS)
+    save_state(state, plan.folder, {"score": first.score})
     constant_s, stale = plan.seconds * (1 - plan.cooldown_share), 0
-    yield Event("training.evaluated", {"step": state.step, "value": best})
+    yield _evaluated(state.step, first)
     while elapsed() < constant_s and state.step < candidate.max_steps and stale < plan.patience:
         until = min(elapsed() + pause, constant_s)
         for event in train(state, candidate.batches, candidate.settings, until=candidate.max_steps):
             yield event
             if elapsed() >= until:
                 break
-        value = score_average()
-        yield Event("training.evaluated", {"step": state.step, "value": value})
-        if sign * (value - best) > 0:
-            best, stale, best_weights = value, 0, [a.clone() for a in state.ema.average]
-            save_state(state, plan.folder, {"score": best})
+        found = judge_average()
+        yield _evaluated(state.step, found)
+        if best.take(found, state.ema.average):
+            stale = 0
+            save_state(state, plan.folder, {"score": found.score})
         else:
             stale += 1
-    if stale:
+    if stale >= plan.patience:
         load_state(state, plan.folder)
     yield from _cool_down(candidate, plan, elapsed)
     state.model.eval()
-    value = validate(state.model)
-    if sign * (value - best) >= 0:
-        best, best_weights = value, _weights(state.model)
+    cooled = validate(state.model)
     trained = [p for p in state.model.parameters() if p.requires_grad]
-    for parameter, weights in zip(trained, best_weights, strict=True):
+    best.take(cooled, trained, ties=True)
+    for parameter, weights in zip(trained, best.weights, strict=True):
         parameter.data.copy_(weights)
-    if not all(bool(torch.isfinite(w).all()) for w in best_weights):
+    if not all(bool(torch.isfinite(w).all()) for w in best.weights):
         raise NoModelError("the finished model holds weights that are not finite", todo="lower search.space.lr")
-    yield Event("training.evaluated", {"step": state.step, "value": best, "cooled_value": value, "final": True})
+    yield Event(
+        "training.evaluated", {"step": state.step, "value": best.score, "cooled_value": cooled.score, "final": True}
+    )
+
+
+def _evaluated(step: int, judgement: Judgement) -> Event:
+    return Event("training.evaluated", {"step": step, "value": judgement.score, "loss": round(judgement.loss, 5)})
 
 
 def _cool_down(candidate: Candidate, plan: FinishPlan, elapsed: Callable[[], float]) -> Iterator[Event]:
@@ -102,5 +137,5 @@ def _cool_down(candidate: Candidate, plan: FinishPlan, elapsed: Callable[[], flo
     state.schedule = replace(state.schedule, cooldown_start=state.step, cooldown_steps=steps)
     for event in train(state, candidate.batches, candidate.settings):
         yield event
-        if elapsed() > plan.seconds * 1.1 and state.step % 10 == 0 and elapsed() > plan.seconds + 5:
+        if elapsed() > plan.seconds:  # the machine became slower than it was: what follows needs its time too
             break

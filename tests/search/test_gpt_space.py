@@ -1,0 +1,52 @@
+"""The space of a task: what is searched from scratch, what from a base, and what the user may wish."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from autogpt.errors import ConfigError
+from autogpt.search.gpt_space import space_for
+from autogpt.tasks.spec import TaskKind, TaskSpec
+
+
+def _spec(kind: TaskKind) -> TaskSpec:
+    return TaskSpec(
+        description="d", kind=kind, input_fields=["text"], output_field="label", metric="accuracy", direction="max"
+    )
+
+
+def test_without_bases_everything_starts_from_scratch() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, ())
+    assert space.default["start"] == "scratch"
+    assert "prompt_weight" in space.default
+    assert not {"method", "base_lr", "rank"} & set(space.names)
+    for seed in range(20):
+        assert space.contains(space.sample(random.Random(seed)))
+
+
+def test_plain_text_has_no_prompt_to_weigh() -> None:
+    assert "prompt_weight" not in space_for(_spec(TaskKind.GENERATION), 100_000, ()).names
+
+
+def test_each_start_has_its_own_parameters() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, ("smollm2-135m",))
+    seen = [space.sample(random.Random(seed)) for seed in range(60)]
+    for config in seen:
+        assert ("width" in config) == (config["start"] == "scratch")
+        assert ("rank" in config) == (config.get("method") == "lora")
+    assert {config["start"] for config in seen} == {"scratch", "smollm2-135m"}
+
+
+def test_more_text_gives_a_larger_default() -> None:
+    widths = [space_for(_spec(TaskKind.GENERATION), n, ()).default["width"] for n in (10_000, 500_000, 5_000_000)]
+    assert widths == sorted(set(widths))
+
+
+def test_a_base_alone_leaves_nothing_of_scratch() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, ("base",), scratch=False)
+    assert space.default["start"] == "base"
+    assert "width" not in space.names
+    with pytest.raises(ConfigError):
+        space.narrowed({"width": 128})

@@ -1,0 +1,34 @@
+"""TensorBoard files hold the curves of each trial, read back by TensorBoard's own reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autogpt.events import Event
+from autogpt.training.tensorboard import tensorboard_consumer
+
+
+def test_each_trial_has_its_curves(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = tensorboard_consumer(tmp_path)
+    assert board is not None
+    for number in (0, 1):
+        board(Event("search.trial_started", {"number": number}))
+        for step in range(1, 31):
+            board(Event("training.step", {"step": step, "loss": 10.0 / step, "lr": 0.1}))
+        board(Event("search.trial_reported", {"number": number, "score": 0.5 + number}))
+    board(Event("pipeline.stage", {"stage": "finish"}))
+    for number in (0, 1):
+        read = EventAccumulator(str(tmp_path / f"trial-{number}"))
+        read.Reload()
+        assert [point.step for point in read.Scalars("loss")] == [10, 20, 30]
+        assert [point.value for point in read.Scalars("validation")] == [0.5 + number]
+
+
+def test_without_the_package_there_is_no_consumer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autogpt.training.tensorboard.find_spec", lambda _: None)
+    assert tensorboard_consumer(tmp_path) is None
