@@ -56,7 +56,7 @@ def run_task(task: dict[str, Any], folder: Path, options: argparse.Namespace) ->
             "--name",
             f"bench-{task['id']}",
             "--budget",
-            budget,
+            options.budget,
             "--fresh",
             "--json",
         ),

@@ -40,7 +40,7 @@ def test_each_start_has_its_own_parameters() -> None:
 
 
 def test_more_text_gives_a_larger_default() -> None:
-    widths = [space_for(_spec(TaskKind.GENERATION), n, ()).default["width"] for n in (10_000, 500_000, 5_000_000)]
+    widths = [space_for(_spec(TaskKind.GENERATION), n, ()).default["width"] for n in (10_000, 400_000, 5_000_000)]
     assert widths == sorted(set(widths))
 
 
