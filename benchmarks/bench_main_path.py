@@ -48,19 +48,10 @@ def machine() -> str:
 
 def run_task(task: dict[str, Any], folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One `autogpt fit`; the returned row holds its JSON document and the ladder of its report."""
-    command = [
-        *("autogpt", "fit", task[f"description_{options.language}"], "--data", str(folder / task["train"])),
-        *(
-            "--test",
-            str(folder / task["test"]),
-            "--name",
-            f"bench-{task['id']}",
-            "--budget",
-            options.budget,
-            "--fresh",
-            "--json",
-        ),
-    ]
+    files = ["--data", str(folder / task["train"]), "--test", str(folder / task["test"])]
+    limits = ["--budget", options.budget, "--set", f"training.threads={options.threads}"]
+    command = ["autogpt", "fit", task[f"description_{options.language}"], *files, *limits, "--fresh", "--json"]
+    command += ["--name", f"bench-{task['id']}"]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row = {"id": task["id"], "language": options.language, "budget": options.budget, "threads": options.threads}

@@ -9,8 +9,9 @@ __all__ = ["table"]
 
 _INTRO = """# The main path on real tasks
 
-`autogpt fit SENTENCE --data TRAIN --test TEST --budget {budget} --fresh --json`, one process a task, on {machine},
-code {commit}, {threads} CPU thread(s) a task. Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --out main_path.jsonl`.
+`autogpt fit SENTENCE --data TRAIN --test TEST --budget {budget} --fresh --json`, one process a task with {threads} CPU
+thread(s), on {machine}, code {commit}.
+Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --threads {threads} --out main_path.jsonl`.
 
 Values are on test rows that no trial has read, with a bootstrap 95 % interval; p is a paired randomisation test of the
 model against that baseline on the same rows. "Trivial" is the best of majority, copy, lead, unigrams or nothing found;
