@@ -10,6 +10,7 @@ import pytest
 
 # Before anything imports torch or transformers. One thread: tiny models are faster so, and results repeat.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["AUTOGPT_OFFLINE"] = "1"

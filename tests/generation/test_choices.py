@@ -63,7 +63,7 @@ def test_one_pass_equals_the_naive_walk(model: LlamaForCausalLM, choices: list[l
     positions = torch.cat([torch.arange(length), length + trie.depths()])[None]
     with torch.no_grad():
         logits = model(ids, attention_mask=mask, position_ids=positions).logits[:, length - 1 :]
-    found = trie.probabilities(logits)[0]
+    found = trie.probabilities(logits[:, :, trie.candidates])[0]
     assert found.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert found.tolist() == pytest.approx(_naive(model, prompt, choices), abs=1e-5)
 

@@ -31,6 +31,7 @@ class ChoiceTrie:
     Attributes:
         tokens: token of each node that must be fed to the model, in order.
         size: how many there are (0 when the first token decides).
+        candidates: the tokens that are ever decided between; only their logits are needed.
     """
 
     def __init__(self, choices: Sequence[Sequence[int]], end_id: int) -> None:
@@ -55,6 +56,8 @@ class ChoiceTrie:
         self._branching = sorted(branching)
         self.tokens = [self._nodes[i].token for i in self._fed]
         self.size = len(self.tokens)
+        self.candidates = sorted({token for i in branching for token in self._nodes[i].children})
+        self._place = {token: place for place, token in enumerate(self.candidates)}
 
     def sees(self) -> torch.Tensor:
         """[size, size] bool: which fed nodes each fed node attends to (its ancestors and itself)."""
@@ -69,13 +72,14 @@ class ChoiceTrie:
         """[size] 0-based distance of each fed node from the end of the prompt."""
         return torch.tensor([self._nodes[i].depth - 1 for i in self._fed], dtype=torch.long)
 
-    def probabilities(self, logits_BNV: torch.Tensor) -> torch.Tensor:
+    def probabilities(self, logits_BNC: torch.Tensor) -> torch.Tensor:
         """[B, number of choices], rows sum to 1.
 
         Args:
-            logits_BNV: logits at the prompt's last token (N index 0) and at each fed node (N index 1 + column).
+            logits_BNC: logits of the `candidates`, in their order, at the prompt's last token (N index 0) and at each
+                fed node (N index 1 + its place in `tokens`).
         """
-        logs: dict[int, torch.Tensor] = {0: torch.zeros(logits_BNV.shape[0], device=logits_BNV.device)}
+        logs: dict[int, torch.Tensor] = {0: torch.zeros(logits_BNC.shape[0], device=logits_BNC.device)}
         for index in range(len(self._nodes)):  # parents come before their children
             node = self._nodes[index]
             if not node.children:
@@ -84,8 +88,8 @@ class ChoiceTrie:
             if len(children) == 1:
                 logs[children[0][1]] = logs[index]
                 continue
-            at = logits_BNV[:, 0 if index == 0 else 1 + self._column[index]].float()
-            share = at[:, [token for token, _ in children]].log_softmax(-1)
+            at = logits_BNC[:, 0 if index == 0 else 1 + self._column[index]].float()
+            share = at[:, [self._place[token] for token, _ in children]].log_softmax(-1)
             for position, (_, child) in enumerate(children):
                 logs[child] = logs[index] + share[:, position]
         return torch.stack([logs[leaf] for leaf in self._leaves], dim=-1).exp()

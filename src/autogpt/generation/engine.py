@@ -1,6 +1,6 @@
 """Runs a causal language model: texts, streams, likelihoods and label probabilities. One decoding loop serves them all.
 
-Shapes: B sequences, T tokens, V vocabulary, N trie nodes.
+Shapes: B sequences, T tokens, D hidden width, V vocabulary, N trie nodes, C candidate tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 
 from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.tokenizers import encode_texts
@@ -167,6 +168,8 @@ class Engine:
         trie = ChoiceTrie(encode_texts(self.tokenizer, list(choices)), self.eos_id)
         encoded = self.encode_prompts(prompts, room=16)
         result = torch.zeros(len(prompts), len(choices))
+        head = backbone(self.model).get_output_embeddings()
+        candidates_C = torch.tensor(trie.candidates, dtype=torch.long, device=self.device)
         nodes_N = torch.tensor(trie.tokens, dtype=torch.long, device=self.device)
         sees_NN, depths_N = trie.sees().to(self.device), trie.depths().to(self.device)
         for group in self._groups([len(ids) for ids in encoded], trie.size, 256):
@@ -180,14 +183,14 @@ class Engine:
                 positions_BT = torch.cat([positions_BT, positions_BT[:, -1:] + 1 + depths_N], dim=1)
                 attention = self._tree_mask(mask_BT, sees_NN)
             with self._forward():
-                logits_BNV = self.model(
-                    input_ids=ids_BT,
-                    attention_mask=attention,
-                    position_ids=positions_BT,
-                    use_cache=False,
-                    logits_to_keep=trie.size + 1,
-                ).logits
-            result[group] = trie.probabilities(logits_BNV).cpu()
+                hidden_BTD = (
+                    backbone(self.model)
+                    .base_model(input_ids=ids_BT, attention_mask=attention, position_ids=positions_BT, use_cache=False)
+                    .last_hidden_state
+                )
+                # All logits at all nodes would be gigabytes for a large vocabulary and many labels.
+                logits_BNC = F.linear(hidden_BTD[:, -trie.size - 1 :], head.weight[candidates_C])
+            result[group] = trie.probabilities(logits_BNC).cpu()
         return result
 
     @staticmethod

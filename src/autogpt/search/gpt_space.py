@@ -15,6 +15,7 @@ SCRATCH = "scratch"
 
 _WIDTHS = (96, 128, 192, 256, 384)
 _VOCABULARIES = (1024, 2048, 4096, 8192)
+_STEPS = (512, 1024, 2048, 4096)
 
 
 def _around(values: tuple[int, ...], default: int) -> Choice:
@@ -42,10 +43,12 @@ def space_for(spec: TaskSpec, characters: int, bases: Sequence[str], *, scratch:
         scratch: whether training from scratch is allowed.
     """
     starts = ((SCRATCH,) if scratch else ()) + tuple(bases)
+    # Minutes allow some thousand steps: small ones are many. Plain text, whose every token teaches, takes larger ones.
+    step = 2048 if spec.kind is TaskKind.GENERATION else 1024
     parameters = [
         Parameter("start", Choice(starts), starts[0], None, "from scratch, or a pretrained base"),
         Parameter("epochs", Choice((10, 20, 40, 80)), 40, None, "passes over the data at the most"),
-        Parameter("tokens_per_step", Choice((1024, 2048, 4096)), 2048, None, "padded tokens of one step"),
+        Parameter("tokens_per_step", _around(_STEPS, step), step, None, "padded tokens of one step"),
     ]
     if scratch:
         parameters += _from_scratch(spec.kind, characters)

@@ -16,7 +16,8 @@ __all__ = ["choose_bases"]
 _SHARE_OF_PEAK = 0.35
 """Fine-tuning reaches about this share of the matrix product rate that `probe` measures."""
 
-_LEAST_EPOCHS = 1.0
+_LEAST_EPOCHS = 4.0
+"""Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data."""
 _LANGUAGE_TOKENS_PER_CHARACTER = {"zh": 0.9, "en": 0.4}
 """Above this a tokenizer spells a language out byte by byte: the base has hardly seen it."""
 
@@ -61,5 +62,5 @@ def _verdict(folder: Path, corpus: Corpus, machine: Machine, seconds: float) -> 
     parameters = float(describe(folder)["parameters"])
     epoch_s = 6 * parameters * fertility * corpus.characters / (_SHARE_OF_PEAK * machine.flops_per_s)
     if seconds < _LEAST_EPOCHS * epoch_s:
-        return False, f"left out: one epoch takes about {epoch_s:.0f} s, {seconds:.0f} s are left"
+        return False, f"left out: one epoch takes about {epoch_s:.0f} s, too long for trials in {seconds:.0f} s"
     return True, f"searched: one epoch takes about {epoch_s:.0f} s of {seconds:.0f} s"
