@@ -203,7 +203,8 @@ def _texts(spec: TaskSpec, candidate: Candidate, examination: Examination) -> li
     sampling = Sampling(0.8, 0.95, max_new_tokens=min(160, candidate.context // 2), seed=1)
     texts = engine.complete(prompts, sampling)
     read = ["".join(segment.text for segment in prompt).strip() for prompt in prompts]
-    return [f"{prompt} → {text.strip()}" for prompt, text in zip(read, texts, strict=True)]
+    word = "写作样本" if spec.output_language == "zh" else "Sample"
+    return [f"{word}: {prompt} → {text.strip()}" for prompt, text in zip(read, texts, strict=True)]
 
 
 def _next_commands(name: str, spec: TaskSpec, run: Run) -> list[str]:
