@@ -107,6 +107,8 @@ def fit(
     budget = _checked_budget(config)
     files = [Path(data), *([Path(test)] if test is not None else [])]
     tables = [readers.read(file) for file in files]
+    if config.base not in ("auto", SCRATCH):
+        resolve(config.base, home())  # a base that is not there is said even where a known model will do
     spec = understand(description, readers.sample(tables[0], seed=config.seed), config.task)
     _tell(consumers, "pipeline.understood", spec=spec.model_dump(mode="json"))
     require_free(home(), _LEAST_FREE_BYTES)

@@ -18,7 +18,7 @@ from autogpt.types import Example, Prediction, Scores
 __all__ = ["ExamLimits", "Examination", "Rung", "UntunedBase", "examine", "seconds_per_row"]
 
 _PILOT_ROWS = 16
-_CHUNK_ROWS = 10
+_CHUNK_ROWS, _FEWEST_BASE_ROWS = 8, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,16 @@ def _base_rung(
     """The untuned base on as many of the rows as its time allows; None when not even a few could be answered."""
     began = time.perf_counter()
     engine = base.load()
+    writes = not spec.is_likelihood_task  # where the likelihood decides, nobody needs to read what the base would write
     answers: list[Prediction] = []
-    for first in range(0, min(base.rows, len(examples)), _CHUNK_ROWS):
-        if time.perf_counter() - began > base.seconds and len(answers) >= 2 * _CHUNK_ROWS:
+    chunk_s = 0.0
+    while len(answers) < min(base.rows, len(examples)):
+        if len(answers) >= _FEWEST_BASE_ROWS and time.perf_counter() - began + chunk_s > base.seconds:
             break
-        answers += _answers(engine, spec, examples[first : min(first + _CHUNK_ROWS, base.rows)], max_new_tokens)
+        chunk_began = time.perf_counter()
+        chunk = examples[len(answers) : min(len(answers) + _CHUNK_ROWS, base.rows)]
+        answers += predict(engine, spec, chunk, Sampling(max_new_tokens=max_new_tokens), with_text=writes)
+        chunk_s = time.perf_counter() - chunk_began
     rows, own = examples[: len(answers)], model[: len(answers)]
     return Rung(
         f"untuned {base.name}",

@@ -7,6 +7,7 @@ no sentence can outweigh, so the data win a contradiction, and the reason is kep
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _EXAMPLES = (
     "say what to do with what, such as 'Sort customer messages into categories' or '把英语句子翻译成中文', "
     "or name the task with --set task.kind=classification"
 )
+_FEWEST_HAN, _FEWEST_WORDS = 4, 3
+"""Characters or words that a description without any known word must have to be taken for one."""
 _DECIDES = 2.0
 """Log-odds by which the data's best kind must lead when the sentence says nothing."""
 
@@ -76,6 +79,8 @@ def understand(description: str, sample: Sample, overrides: Mapping[str, Any] | 
     fixed = read_overrides(overrides or {}, columns)
     reading = read_sentence(description)
     mentions = mentions_of(reading, sample.columns)
+    if fixed.kind is None and _names_nothing(reading, mentions):
+        raise TaskError("the description names nothing", found=repr(description[:60]), todo=_EXAMPLES)
     candidates = _candidates(columns, sample, fixed, mentions)
     ranked = sorted(((_pooled(item, reading, mentions), item) for item in candidates), key=lambda pair: -pair[0])
     best = ranked[0][1]
@@ -90,6 +95,17 @@ def understand(description: str, sample: Sample, overrides: Mapping[str, Any] | 
         fixed=fixed,
         findings=(evidence, contradictions),
     )
+
+
+def _names_nothing(reading: Reading, mentions: Mapping[str, Mention]) -> bool:
+    """Whether a sentence holds no word that the rules or the columns know and is too short to be a description.
+
+    A longer one in words that nobody foresaw is left to the data, which may decide alone.
+    """
+    known = reading.kinds or mentions or reading.metric or reading.languages or reading.classes
+    han = len(re.findall("[\u4e00-\u9fff]", reading.text))
+    words = len(re.findall(r"[^\W\d_]{2,}", re.sub("[\u4e00-\u9fff]", " ", reading.text)))
+    return not known and han < _FEWEST_HAN and words < _FEWEST_WORDS
 
 
 def _candidates(
