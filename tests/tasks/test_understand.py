@@ -67,7 +67,6 @@ CASES: list[tuple[str, str, str, list[str], str]] = [
     ("columns_ab", "把英语句子译成汉语", "translation", ["b"], "a"),
     ("source_target", "Translate everyday sentences to Chinese", "translation", ["source"], "target"),
     ("chat", "Build a support bot", "dialogue", ["messages"], "messages"),
-    ("chat", "hmm", "dialogue", ["messages"], "messages"),
     ("zh_chat", "训练一个订酒店的客服", "dialogue", ["messages"], "messages"),
     ("zh_chat", "给对话按话题分类", "classification", ["messages"], "topic"),
     ("sharegpt", "a friendly chatbot", "dialogue", ["conversations"], "messages"),
@@ -78,7 +77,6 @@ CASES: list[tuple[str, str, str, list[str], str]] = [
     ("completion_labels", "判断是投诉还是咨询", "classification", ["prompt"], "completion"),
     ("prose", "learn to write like this author", "generation", [], "text"),
     ("prose", "续写故事", "generation", [], "text"),
-    ("prose", "xyz", "generation", [], "text"),
     ("book", "写一部武侠小说", "generation", [], "text"),
     ("book", "Continue a diary in the same voice", "generation", [], "text"),
     ("poems", "给个题目，写首诗", "generation", ["title"], "text"),
@@ -251,7 +249,7 @@ def test_nothing_said_and_data_that_do_not_decide(sample: Make, name: str, descr
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("description", ["asdf", "???", "帮我", "qwe rty"])
+@pytest.mark.parametrize("description", ["asdf", "???", "帮我", "help"])
 def test_a_description_of_nothing_is_refused_whatever_the_data(sample: Make, description: str) -> None:
     with pytest.raises(TaskError, match="names nothing"):
         understand(description, sample("en_topic"))

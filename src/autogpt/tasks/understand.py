@@ -28,7 +28,7 @@ _EXAMPLES = (
     "say what to do with what, such as 'Sort customer messages into categories' or '把英语句子翻译成中文', "
     "or name the task with --set task.kind=classification"
 )
-_FEWEST_HAN, _FEWEST_WORDS = 4, 3
+_FEWEST_HAN, _FEWEST_WORDS = 3, 2
 """Characters or words that a description without any known word must have to be taken for one."""
 _DECIDES = 2.0
 """Log-odds by which the data's best kind must lead when the sentence says nothing."""
@@ -79,7 +79,7 @@ def understand(description: str, sample: Sample, overrides: Mapping[str, Any] | 
     fixed = read_overrides(overrides or {}, columns)
     reading = read_sentence(description)
     mentions = mentions_of(reading, sample.columns)
-    if fixed.kind is None and _names_nothing(reading, mentions):
+    if fixed.kind is None and fixed.output_field is None and _names_nothing(reading, mentions):
         raise TaskError("the description names nothing", found=repr(description[:60]), todo=_EXAMPLES)
     candidates = _candidates(columns, sample, fixed, mentions)
     ranked = sorted(((_pooled(item, reading, mentions), item) for item in candidates), key=lambda pair: -pair[0])
