@@ -22,8 +22,8 @@ from autogpt.evaluation.report import (
     metric_lines,
     sample_lines,
     versions,
-    write_report,
 )
+from autogpt.evaluation.report_files import write_report
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
 from autogpt.model import RECIPE_FILE, TASK_FILE, Model, plain

@@ -19,9 +19,9 @@ from autogpt.evaluation.report import (
     metric_lines,
     sample_lines,
     versions,
-    write_report,
 )
 from autogpt.evaluation.report_charts import ladder_chart, nice_ticks, trials_chart
+from autogpt.evaluation.report_files import write_report
 from autogpt.evaluation.report_markup import element, table
 from autogpt.evaluation.report_text import name_of, number, seconds_text
 from autogpt.search.trials import Report, Trial

@@ -1,11 +1,10 @@
-"""What a run found, as one record, and its three files: `report.json` (everything), `report.md` and `report.html`."""
+"""What a run found, as one record; `report_files` writes it as JSON, Markdown and HTML."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +13,6 @@ from autogpt.evaluation.baselines_types import input_text
 from autogpt.evaluation.evaluate import Comparison, Confusion, confusion, ranked_rows
 from autogpt.evaluation.metrics import references_of
 from autogpt.evaluation.report_text import Outcome, language_of, verdict
-from autogpt.store.artifacts import write_atomic
 from autogpt.tasks.spec import TaskSpec
 from autogpt.types import Drop, Entity, Example, MetricValue, Prediction, Scores, Target
 
@@ -32,7 +30,6 @@ __all__ = [
     "metric_lines",
     "sample_lines",
     "versions",
-    "write_report",
 ]
 
 _SHOWN_DROPS = 20
@@ -292,15 +289,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def write_report(folder: Path, report: RunReport) -> dict[str, Path]:
-    """Write the three files into `folder`, each whole or not at all; returns {"json", "md", "html"} → path."""
-    from autogpt.evaluation.report_html import to_html
-    from autogpt.evaluation.report_markdown import to_markdown
-
-    texts = {"json": report.model_dump_json(indent=2) + "\n", "md": to_markdown(report), "html": to_html(report)}
-    paths = {kind: folder / f"report.{kind}" for kind in texts}
-    for kind, path in paths.items():
-        write_atomic(path, texts[kind])
-    return paths
