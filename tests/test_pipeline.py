@@ -86,6 +86,17 @@ def test_a_sentence_and_a_file_become_a_model_with_a_report(colours: Path) -> No
     assert events[-1].kind == "pipeline.known_task"
 
 
+def test_a_larger_budget_trains_the_known_model_on(colours: Path) -> None:
+    first = fit(SENTENCE, colours, config=_quick())
+    events: list[Event] = []
+    second = fit(SENTENCE, colours, config=_quick("search.max_trials=1"), budget="80s", consumers=[events.append])
+    assert (second.name, second.folder == first.folder) == (first.name, False)
+    summary = fit_summary(second)
+    assert summary["known_task"]
+    assert summary["best_config"]["start"] == str(first.folder)
+    assert summary["metric"]["value"] > 0.8
+
+
 def test_the_sealed_rows_are_scored_and_no_trial_has_read_them(tmp_path: Path, colours: Path) -> None:
     """Test rows of another world: were they read in training, the vocabulary and the score would show it."""
     test = _write(tmp_path / "test.jsonl", [{"text": f"zzz qqq {i}", "label": "red"} for i in range(20)])

@@ -38,7 +38,7 @@ from autogpt.search.gpt_space import SCRATCH, space_for
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.space import Space
 from autogpt.search.study import Report, Study, Trial, optimize
-from autogpt.store.artifacts import RunFolder, require_free, write_trials_csv
+from autogpt.store.artifacts import RunFolder, require_free, write_atomic, write_trials_csv
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import understand, with_labels
@@ -104,13 +104,12 @@ def fit(
         NoModelError: the budget ended before any model existed.
     """
     config = load_run_config(**{**(config or RunConfig()).model_dump(), **options})
-    budget = _checked_budget(config)
+    budget = _checked(config)
     files = [Path(data), *([Path(test)] if test is not None else [])]
     tables = [readers.read(file) for file in files]
-    if config.base not in ("auto", SCRATCH):
-        resolve(config.base, home())  # a base that is not there is said even where a known model will do
     spec = understand(description, readers.sample(tables[0], seed=config.seed), config.task)
-    _tell(consumers, "pipeline.understood", spec=spec.model_dump(mode="json"))
+    understood = spec.model_dump(mode="json")
+    _tell(consumers, "pipeline.understood", spec=understood)
     require_free(home(), _LEAST_FREE_BYTES)
     store = Store(home())
     fingerprint = readers.fingerprint(files)
@@ -122,7 +121,7 @@ def fit(
             model.recipe["known_task"] = True
             return model
         _tell(consumers, "pipeline.note", message=f"the budget is larger than before: {known.name} is trained on")
-        config = config.model_copy(update={"base": str(known.folder)})
+        config, name = _continuing(config, known.folder), name or known.name
     wanted = delivery.checked_name(store, name, files[0], delivery.task_key(spec, fingerprint))
     bench = _bench(config, spec, tables, budget.remaining())
     document = {
@@ -132,13 +131,17 @@ def fit(
         "known_task": known is not None,
         "config": config.model_dump(mode="json"),
     }
-    row = store.start_run(
-        wanted, spec=spec.model_dump(mode="json"), fingerprint=fingerprint, config=document, budget_s=budget.seconds
-    )
+    row = store.start_run(wanted, spec=understood, fingerprint=fingerprint, config=document, budget_s=budget.seconds)
     folder = RunFolder(row.folder)
     bench.spec.save(folder.task)
-    folder.config.write_text(yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    write_atomic(folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
     return _recorded_path(Run(row, folder, config, store, budget, list(consumers)), bench)
+
+
+def _continuing(config: RunConfig, folder: Path) -> RunConfig:
+    """`config` that starts from the model in `folder`; wishes about the shape of a new model have no place there."""
+    search = config.search.model_copy(update={"space": {}})
+    return config.model_copy(update={"base": str(folder), "search": search})
 
 
 def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model:
@@ -204,7 +207,10 @@ def _tell(consumers: Sequence[Consumer], kind: str, **data: Any) -> None:
         consumer(Event(kind, data))
 
 
-def _checked_budget(config: RunConfig) -> Budget:
+def _checked(config: RunConfig) -> Budget:
+    """The budget's clock, started. A base that is not there is said here, even where a known model will do."""
+    if config.base not in ("auto", SCRATCH):
+        resolve(config.base, home())
     seconds = parse_budget(config.budget)
     if seconds < _LEAST_BUDGET_S:
         raise BudgetError(

@@ -64,7 +64,7 @@ def split(
 def test_every_label_is_in_every_split_that_it_can_fill() -> None:
     rows = labelled({"big": 150, "mid": 30, "small": 3, "two": 2})
     random.Random(0).shuffle(rows)
-    data, (train, valid, test) = split(LABEL, rows)
+    data, (train, valid, test) = split(LABEL, rows, valid_min_rows=0)
     assert {e.target for e in train} == {e.target for e in valid} == {"big", "mid", "small", "two"}
     assert {e.target for e in test} == {"big", "mid", "small"}
     assert len(train) + len(valid) + len(test) == 185
@@ -140,9 +140,16 @@ def assert_apart(parts: Sequence[set[str]]) -> None:
     assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
 
 
+@pytest.mark.parametrize(("rows", "expected"), [(100, 17), (600, 100), (4000, 340)])
+def test_small_data_gives_more_of_itself_to_validation(rows: int, expected: int) -> None:
+    """A fifth of what is not test at most, a hundred rows if possible, else the usual tenth."""
+    _, (_, valid, _) = split(LABEL, labelled({"a": rows // 2, "b": rows - rows // 2}))
+    assert abs(len(valid) - expected) <= 2
+
+
 def test_limits() -> None:
     rows = labelled({"a": 400, "b": 200})
-    data, (train, valid, test) = split(LABEL, rows, max_rows=100, valid_max_rows=20, test_max_rows=50)
+    data, (train, valid, test) = split(LABEL, rows, max_rows=100, valid_min_rows=0, valid_max_rows=20, test_max_rows=50)
     assert (len(train), len(valid), len(test)) == (90, 10, 50)
     assert data.summary["drops"] == {"over data.max_rows": 450}
     assert Counter(e.target for e in [*train, *valid])["a"] in range(64, 70)

@@ -67,11 +67,12 @@ class Agent:
         config: RunConfig | None = None,
         fresh: bool = False,
         consumers: Sequence[Consumer] = (),
+        **options: Any,
     ) -> Model:
         """`autogpt.fit`: describe a task, bring its data, get a trained and evaluated model."""
         from autogpt.pipeline import fit
 
-        return fit(description, data, test=test, name=name, config=config, fresh=fresh, consumers=consumers)
+        return fit(description, data, test=test, name=name, config=config, fresh=fresh, consumers=consumers, **options)
 
     def load(self, name_or_dir: str | Path) -> Model:
         """`autogpt.load`: a trained model by its name or folder."""
