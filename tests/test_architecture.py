@@ -59,7 +59,6 @@ TESTED_WITH = {
     "evaluation/resampling.py": "evaluation/test_evaluate.py",
     "data/corpus.py": "test_pipeline.py",
     "evaluation/final.py": "test_pipeline.py",
-    "evaluation/validate.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",
     "run.py": "test_pipeline.py",
     "training/candidate.py": "test_pipeline.py",

@@ -33,7 +33,7 @@ def _model(folder: Path, kind: TaskKind, **fields: Any) -> Model:
     values = {"input_fields": ["text"], "output_field": "out", **fields}
     spec = TaskSpec(description="a test", kind=kind, metric=metric, direction=METRIC_DIRECTION[metric], **values)
     spec.save(folder / TASK_FILE)
-    recipe = {"name": "tiny", "context": 96, "max_new_tokens": 8, "budget_s": 60.0}
+    recipe = {"name": "tiny", "context": 96, "max_new_tokens": 8, "repetition_penalty": 1.0, "budget_s": 60.0}
     (folder / RECIPE_FILE).write_text(json.dumps(recipe), encoding="utf-8")
     return Model(folder)
 

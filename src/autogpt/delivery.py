@@ -89,6 +89,7 @@ def deliver(
         "run": run.row.id,
         "context": candidate.context,
         "max_new_tokens": candidate.max_new_tokens,
+        "repetition_penalty": candidate.repetition_penalty,
         "budget_s": run.row.budget_s,
         "config": dict(study.best.config),
         "fit": _summary(run, spec, study, examination, folder),

@@ -85,7 +85,7 @@ class Model:
     def _sampling(self, options: Mapping[str, Any], *, interactive: bool) -> Sampling:
         from autogpt.generation.sampling import Sampling
 
-        base: dict[str, Any] = {"max_new_tokens": int(self.recipe["max_new_tokens"])}
+        base = {name: self.recipe[name] for name in ("max_new_tokens", "repetition_penalty")}
         if interactive and self.spec.kind in _WRITES_FREELY:
             base |= {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.05}
         return Sampling(**base).with_options(dict(options))

@@ -29,6 +29,7 @@ from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, exami
 from autogpt.evaluation.validate import Validator
 from autogpt.events import Consumer, Event
 from autogpt.generation.engine import Engine
+from autogpt.generation.sampling import Sampling
 from autogpt.model import Model
 from autogpt.models.bases import available, resolve
 from autogpt.models.hub import load_model
@@ -350,6 +351,10 @@ def _finish(run: Run, bench: Bench, study: Study) -> Candidate:
         run.emit("pipeline.note", message=f"trial {study.best.number} goes on for up to {plan.seconds:.0f} s")
         for event in finish(candidate, plan, lambda model: _judge(bench, candidate, model)):
             run.take(event)
+        sampling = Sampling(max_new_tokens=candidate.max_new_tokens)
+        sampling, why = bench.validator.best_sampling(_engine(bench, candidate, candidate.model), sampling)
+        candidate.repetition_penalty = sampling.repetition_penalty
+        run.reasons["repetition_penalty"] = why
     return candidate
 
 
@@ -362,6 +367,7 @@ def _reserve_s(run: Run) -> float:
 def _examine(run: Run, bench: Bench, candidate: Candidate) -> Examination:
     """Open the sealed rows and score everything on them, once."""
     engine = _engine(bench, candidate, candidate.model)
+    sampling = Sampling(max_new_tokens=candidate.max_new_tokens, repetition_penalty=candidate.repetition_penalty)
     with run.busy():
         row_s = seconds_per_row(engine, bench.spec, bench.validator.examples, candidate.max_new_tokens)
         free_s = max(run.budget.remaining() - _reserve_s(run), 0.5 * _MOST_EVALUATION * run.budget.seconds)
@@ -370,9 +376,7 @@ def _examine(run: Run, bench: Bench, candidate: Candidate) -> Examination:
             bench.spec,
             bench.dataset.train,
             bench.dataset.sealed.open(),
-            limits=ExamLimits(
-                max(20, int(free_s / (1.1 * row_s))), candidate.max_new_tokens, run.config.evaluation.bootstrap
-            ),
+            limits=ExamLimits(max(20, int(free_s / (1.1 * row_s))), sampling, run.config.evaluation.bootstrap),
             base=_untuned_base(run, bench),
         )
 

@@ -61,25 +61,23 @@ class Examination:
 
 @dataclass(frozen=True, slots=True)
 class ExamLimits:
-    """What the remaining time allows: rows, tokens of an answer, and resamples of an interval."""
+    """What the remaining time allows: rows, how answers are written, and resamples of an interval."""
 
     rows: int
-    max_new_tokens: int
+    sampling: Sampling
     resamples: int = 2000
 
 
-def _answers(
-    engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int
-) -> tuple[Prediction, ...]:
+def _answers(engine: Engine, spec: TaskSpec, examples: Sequence[Example], sampling: Sampling) -> tuple[Prediction, ...]:
     writes = spec.kind is not TaskKind.GENERATION
-    return tuple(predict(engine, spec, examples, Sampling(max_new_tokens=max_new_tokens), with_text=writes))
+    return tuple(predict(engine, spec, examples, sampling, with_text=writes))
 
 
 def seconds_per_row(engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int) -> float:
     """Measured on a few validation rows, so that the time for the test rows can be kept free."""
     pilot = examples[: 2 * _PILOT_ROWS]
     began = time.perf_counter()
-    _answers(engine, spec, pilot, max_new_tokens)
+    _answers(engine, spec, pilot, Sampling(max_new_tokens=max_new_tokens))
     return (time.perf_counter() - began) / max(1, len(pilot))
 
 
@@ -130,7 +128,7 @@ def examine(
     notes = []
     if len(rows) < len(test):
         notes.append(f"evaluated on {len(rows)} of {len(test)} test rows: the budget allows no more")
-    predictions = _answers(engine, spec, rows, limits.max_new_tokens)
+    predictions = _answers(engine, spec, rows, limits.sampling)
     rungs = [
         Rung(
             baseline.name,
@@ -142,7 +140,7 @@ def examine(
         for baseline in ladder(spec, train, rows)
     ]
     if base is not None:
-        rung = _base_rung(base, spec, rows, predictions, limits.max_new_tokens)
+        rung = _base_rung(base, spec, rows, predictions, limits.sampling.max_new_tokens)
         rungs += [rung] if rung is not None else []
     else:
         notes.append("no untuned base was at hand: autogpt models pull smollm2-135m")

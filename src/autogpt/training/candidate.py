@@ -30,6 +30,7 @@ class Candidate:
         context: longest sequence it is trained on.
         max_new_tokens: longest answer worth waiting for (99th percentile of the training answers and a margin).
         max_steps: optimizer steps of the `epochs` that the configuration allows.
+        repetition_penalty: of its greedy answers; tuned when training is over.
     """
 
     model: Any
@@ -40,6 +41,7 @@ class Candidate:
     context: int
     max_new_tokens: int
     max_steps: int
+    repetition_penalty: float = 1.0
 
 
 def _context(longest: int, limit: int, packed: bool) -> int:
