@@ -32,6 +32,9 @@ TASKS = (
 )
 
 
+_KEPT = ("primary", "scores", "ladder", "trials", "chosen_trial", "reasons", "verdict", "splits", "stages", "busy_s")
+
+
 def commit() -> str:
     """Short hash of the code that is measured, with `+` when files differ from it."""
     shown = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -58,11 +61,13 @@ def run_task(task: dict[str, Any], folder: Path, options: argparse.Namespace) ->
     row |= {"seconds": time.perf_counter() - began, "exit": done.returncode}
     row |= {"commit": commit(), "machine": machine()}
     try:
-        row["fit"] = json.loads(done.stdout)
-        report = Path(row["fit"]["model_dir"]).resolve().parent / "report.json"
-        row["report"] = json.loads(report.read_text(encoding="utf-8"))
+        fit = json.loads(done.stdout)
+        report = json.loads((Path(fit["model_dir"]).resolve().parent / "report.json").read_text(encoding="utf-8"))
+        # Neither rows of the data nor paths of the machine: results may be published where the data may not.
+        row["fit"] = {name: fit[name] for name in ("metric", "trials", "best_config", "seconds")}
+        row["report"] = {name: report[name] for name in _KEPT}
     except (ValueError, KeyError, OSError) as error:
-        row["error"] = f"{error}: {done.stdout[-500:]} {done.stderr[-1500:]}"
+        row["error"] = f"{error}: {done.stderr[-300:]}"
     return row
 
 
