@@ -46,13 +46,13 @@ class Validator:
         """
         if not self.writes:
             return sampling, "nothing is written to be scored"
-        rows, metric = self.examples[: self._affordable(sampling.max_new_tokens)], get_metric(self.spec.metric)
+        rows = self._rows(sampling.max_new_tokens)
         scores: dict[float, float] = {}
         for penalty in _PENALTIES:
             tried = sampling.with_options({"repetition_penalty": penalty})
             found = predict(engine, self.spec, rows, tried, with_likelihood=False)
-            scores[penalty] = float(metric.value(metric.rows(found, rows, self.spec).sum(0)))
-        sign = 1 if metric.higher_is_better else -1
+            scores[penalty] = self._score(rows, found)
+        sign = 1 if self.spec.direction == "max" else -1
         best = max(scores, key=lambda penalty: (sign * scores[penalty], -penalty))
         told = ", ".join(f"{penalty}: {value:.4g}" for penalty, value in scores.items())
         return sampling.with_options({"repetition_penalty": best}), f"{best} of {told} on {len(rows)} validation rows"
@@ -62,9 +62,7 @@ class Validator:
 
         Long prompts and long answers are read and written for fewer rows: the time goes into training.
         """
-        rows = self.examples
-        if self.writes:
-            rows = rows[: self._affordable(max_new_tokens)]
+        rows = self._rows(max_new_tokens)
         predictions = predict(
             engine,
             self.spec,
@@ -73,15 +71,20 @@ class Validator:
             with_likelihood=not self.writes,
             with_text=self.writes,
         )
-        metric = get_metric(self.spec.metric)
-        score = float(metric.value(metric.rows(predictions, rows, self.spec).sum(0)))
-        return Judgement(score, self._loss(engine, rows, predictions))
+        return Judgement(self._score(rows, predictions), self._loss(engine, rows, predictions))
 
-    def _affordable(self, max_new_tokens: int) -> int:
+    def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
+        metric = get_metric(self.spec.metric)
+        return float(metric.value(metric.rows(predictions, rows, self.spec).sum(0)))
+
+    def _rows(self, max_new_tokens: int) -> Sequence[Example]:
+        """The rows that are worth their time: all where nothing is written, else fewer the longer they are."""
+        if not self.writes:
+            return self.examples
         characters = sum(len(text) for example in self.examples for text in example.input.values())
         prompt = characters / max(1, len(self.examples))
         most = len(self.examples) * 32 // max(32, max_new_tokens)
-        return max(_FEWEST_ROWS, min(most, int(_PROMPT_CHARACTERS / max(1.0, prompt))))
+        return self.examples[: max(_FEWEST_ROWS, min(most, int(_PROMPT_CHARACTERS / max(1.0, prompt))))]
 
     def _loss(self, engine: Engine, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
         """Nats a label for classification, nats a byte otherwise."""

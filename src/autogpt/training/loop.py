@@ -29,7 +29,7 @@ from autogpt.training.optim import Ema, Schedule, create_optimizer
 
 __all__ = ["Objective", "TrainSettings", "TrainState", "averaged", "load_state", "save_state", "start", "train"]
 
-Objective = Callable[[Any, Batch], tuple[torch.Tensor, float]]
+Objective = Callable[[Any, Batch], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def train(
         weight = float(batch.weights_BT[:, 1:].sum())
         for part in _parts(batch, settings.micro_tokens):
             with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss, _ = objective(model, part)
+                loss = objective(model, part)
             (loss / weight).backward()
             total += float(loss.detach())
         loss_mean = total / weight

@@ -1,4 +1,4 @@
-"""What is minimised, as functions that the one loop calls: (model, batch) → summed loss and summed weight.
+"""What is minimised, as functions that the one loop calls: (model, batch) → summed, weighted loss.
 
 Shapes: B rows, T tokens, D hidden width, N chosen tokens, V vocabulary.
 """
@@ -35,8 +35,8 @@ def token_losses(model: Any, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -
     return torch.cat(losses) if losses else hidden_ND.new_zeros(0)
 
 
-def weighted_token_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, float]:
-    """Weighted sum of the negative log-likelihoods of the tokens with weight, and the sum of the weights.
+def weighted_token_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Weighted sum of the negative log-likelihoods in nats; the loop divides by the sum of the weights.
 
     The hidden states of unweighted tokens never reach the output head: for short answers after long prompts this saves
     most of the softmax. Batches are padded on the right, so a causal model needs no padding mask.
@@ -44,6 +44,5 @@ def weighted_token_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, float]:
     hidden_BTD = backbone(model).base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
     weights_BT = batch.weights_BT[:, 1:]
     chosen_BT = weights_BT > 0
-    weights_N = weights_BT[chosen_BT]
     losses_N = token_losses(model, hidden_BTD[:, :-1][chosen_BT], batch.ids_BT[:, 1:][chosen_BT])
-    return (losses_N * weights_N).sum(), float(weights_N.sum())
+    return (losses_N * weights_BT[chosen_BT]).sum()
