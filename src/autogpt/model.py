@@ -180,8 +180,10 @@ class Model:
 
     def stream(self, text: str | Mapping[str, Any], **sampling: Any) -> Iterator[str]:
         """The answer in pieces of whole characters, as it is written."""
-        chosen = self._sampling(sampling, interactive=True)
-        yield from self.engine.stream(self._prompt(self._example(text)), chosen)
+        from autogpt.generation.predict import grammar_of
+
+        chosen, example = self._sampling(sampling, interactive=True), self._example(text)
+        yield from self.engine.stream(self._prompt(example), chosen, grammar_of(self.spec, example))
 
     def chat(self, messages: Sequence[Mapping[str, str]], **sampling: Any) -> Iterator[str]:
         """The reply to a conversation in pieces. Raises TaskError for a model that was not made to talk."""

@@ -10,7 +10,6 @@ from autogpt.evaluation.text_units import (
     lcs_length,
     longest_shared_run,
     rouge_tokens,
-    split_sentences,
     squad_normalize,
     style_of,
 )
@@ -90,14 +89,3 @@ def test_styles_and_rouge_units() -> None:
 
 def test_squad_normal_form() -> None:
     assert squad_normalize("  The  U.S.A., an  ally; a  THEory ") == "usa ally theory"
-
-
-def test_sentences() -> None:
-    assert split_sentences("他来了。“真的？”我问。\n没有人答") == ["他来了。", "“真的？”", "我问。", "没有人答"]
-    assert split_sentences("Dr. No came in 1962. It cost $3.5 million! why? Yes.") == [
-        "Dr.",
-        "No came in 1962.",
-        "It cost $3.5 million! why?",
-        "Yes.",
-    ]
-    assert split_sentences(" \n ") == []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from autogpt.generation.choices import ChoiceTrie
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 
 END = 1
 
 
-def _naive(model: LlamaForCausalLM, prompt: list[int], choices: list[list[int]]) -> list[float]:
+def _naive(model: PreTrainedModel, prompt: list[int], choices: list[list[int]]) -> list[float]:
     """Product over the path of the next-token probability renormalised over the tokens that continue some choice."""
     closed = [[*choice, END] for choice in choices]
     result = []
@@ -28,18 +30,24 @@ def _naive(model: LlamaForCausalLM, prompt: list[int], choices: list[list[int]])
     return result
 
 
-@pytest.fixture(scope="module")
-def model() -> LlamaForCausalLM:
+@pytest.fixture(scope="module", params=["transformers", "ours"])
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-    )
-    return LlamaForCausalLM(config).eval()
+    shape = {
+        "vocab_size": 32,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    if request.param == "transformers":
+        return LlamaForCausalLM(LlamaConfig(**shape)).eval()
+    ours = GPT(GPTConfig(**shape, late_key_heads=1)).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return ours
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,7 @@ def model() -> LlamaForCausalLM:
         [[4, 5, 6, 7], [4, 5, 6, 8], [4, 5, 9], [10, 11]],
     ],
 )
-def test_one_pass_equals_the_naive_walk(model: LlamaForCausalLM, choices: list[list[int]]) -> None:
+def test_one_pass_equals_the_naive_walk(model: PreTrainedModel, choices: list[list[int]]) -> None:
     prompt = [3, 12, 17, 4]
     trie = ChoiceTrie(choices, END)
     ids = torch.tensor([prompt + trie.tokens])

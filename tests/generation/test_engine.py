@@ -12,7 +12,8 @@ from autogpt.data.batching import Encoded
 from autogpt.data.tokenizers import encode_text, train_tokenizer
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
-from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 
 
 def _row(ids: list[int], weights: list[float], name: str) -> Encoded:
@@ -24,8 +25,8 @@ TEXTS = ["the cat sat on the mat", "今天天气很好，我们去公园", "a bi
 PROMPTS = ["the cat", "今天天气", "a", "好的，😀 then", "1 2 3 4 five six the cat sat on"]
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
+@pytest.fixture(scope="module", params=[0, 1], ids=["plain", "late keys"])
+def engine(request: pytest.FixtureRequest) -> Engine:
     tokenizer = train_tokenizer(TEXTS * 3, 400)
     torch.manual_seed(1)
     config = GPTConfig(
@@ -34,6 +35,7 @@ def engine() -> Engine:
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
+        late_key_heads=request.param,
         max_position_embeddings=96,
     )
     model = GPT(config).eval()

@@ -10,7 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from autogpt.data.tokenizers import train_tokenizer
-from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 
 TEXTS = ["The capital of France is Paris.", "你好，世界！今天天气很好。", "def f(x):\n    return 2 * x  # twice"] * 4
 

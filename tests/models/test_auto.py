@@ -18,7 +18,7 @@ from autogpt.models.hub import save_model
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
-    from autogpt.models.gpt import GPTConfig
+    from autogpt.models.gpt_config import GPTConfig
 
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     path = tmp_path_factory.mktemp("auto") / "model"

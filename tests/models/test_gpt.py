@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from autogpt.models.gpt import GPT, GPTConfig, sinusoids
+from autogpt.models.gpt import GPT, Sight, sinusoids
+from autogpt.models.gpt_config import GPTConfig
 
 Make = Callable[..., GPT]
 
@@ -20,8 +21,10 @@ SHAPES: list[dict[str, Any]] = [
     {"position": "learned"},
     {"position": "sinusoidal"},
     {"mlp": "relu2", "qk_norm": True, "tie_word_embeddings": False},
+    {"late_key_heads": 1},
+    {"late_key_heads": 2, "position": "learned"},
 ]
-IDS = ["llama", "learned", "sinusoidal", "modern"]
+IDS = ["llama", "learned", "sinusoidal", "modern", "late keys", "late keys, learned"]
 
 
 def llama_like(model: GPT) -> LlamaForCausalLM:
@@ -158,6 +161,52 @@ def test_left_padding_does_not_change_what_is_generated(make: Make, fields: dict
     assert torch.equal(model.generate(padded, attention_mask=mask, **options)[0, 10:], alone)
 
 
+@pytest.mark.parametrize("fields", SHAPES, ids=IDS)
+def test_packed_and_padded_rows_equal_each_row_alone(make: Make, fields: dict[str, Any]) -> None:
+    model, ids = make(**fields), random_ids(1, 12)
+    positions = torch.cat((torch.arange(5), torch.arange(7)))[None]
+    packed = model(ids, position_ids=positions, use_cache=False).logits
+    alone = torch.cat((model(ids[:, :5]).logits, model(ids[:, 5:]).logits), dim=1)
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+    mask = (torch.arange(12) >= 5).long()[None]
+    padded = model(ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp_min(0)).logits
+    torch.testing.assert_close(padded[:, 5:], alone[:, 5:], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_late_keys_equal_attention_written_out(make: Make, kv_heads: int) -> None:
+    """Head by head and token by token: late heads find value j by the key of token j - 1."""
+    model = make(late_key_heads=kv_heads // 2, num_key_value_heads=kv_heads, position="learned")
+    attention, x_TD = model.model.layers[0].self_attn, torch.randn(7, 32, generator=torch.Generator().manual_seed(3))
+    q = attention.q_proj(x_TD).view(7, 4, 8)
+    k, v = (projection(x_TD).view(7, kv_heads, 8) for projection in (attention.k_proj, attention.v_proj))
+    rows = []
+    for t in range(7):
+        heads = []
+        for h in range(4):
+            g = h * kv_heads // 4
+            keys = [k[max(j - 1, 0) if g < kv_heads // 2 else j, g] for j in range(t + 1)]
+            weights = torch.stack([q[t, h] @ key / 8**0.5 for key in keys]).softmax(0)
+            heads.append(sum(weight * v[j, g] for j, weight in enumerate(weights)))
+        rows.append(torch.cat(heads))
+    found = attention(x_TD[None], Sight(None, None, None), None)[0]
+    torch.testing.assert_close(found, attention.o_proj(torch.stack(rows)), atol=1e-5, rtol=1e-4)
+
+
+def test_one_layer_with_late_keys_copies_what_followed(make: Make) -> None:
+    """A layer whose late heads match a token with itself attends to the token behind its earlier occurrence."""
+    attention = make(late_key_heads=2, num_key_value_heads=2, num_attention_heads=2, position="learned").model.layers[0]
+    attention = attention.self_attn
+    with torch.no_grad():
+        for weight in (attention.q_proj.weight, attention.k_proj.weight):
+            weight.copy_(20 * torch.eye(32))
+        attention.v_proj.weight.copy_(torch.eye(32))
+        attention.o_proj.weight.copy_(torch.eye(32))
+    vectors = torch.nn.functional.normalize(torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
+    x_BTD = vectors[[0, 1, 2, 3, 4, 1]][None]
+    assert F.cosine_similarity(attention(x_BTD, Sight(None, None, None), None)[0, -1], vectors[2], dim=0) > 0.95
+
+
 def test_beams_and_sampling_run(make: Make) -> None:
     model, ids = make(), random_ids(2, 5)
     mask = torch.ones_like(ids)
@@ -167,17 +216,19 @@ def test_beams_and_sampling_run(make: Make) -> None:
     assert model.generate(ids, do_sample=True, top_p=0.9, **options).shape == (2, 9)
 
 
-def test_a_cache_continued_by_several_tokens(make: Make) -> None:
-    model, ids = make(), random_ids(2, 11)
+@pytest.mark.parametrize("fields", SHAPES, ids=IDS)
+def test_a_cache_continued_by_several_tokens(make: Make, fields: dict[str, Any]) -> None:
+    model, ids = make(**fields), random_ids(2, 11)
     whole = model(ids).logits
     first = model(ids[:, :4], use_cache=True)
     rest = model(ids[:, 4:], past_key_values=first.past_key_values, use_cache=True)
     torch.testing.assert_close(torch.cat((first.logits, rest.logits), 1), whole, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("fields", SHAPES, ids=IDS)
 @pytest.mark.parametrize("kind", ["bool", "additive"])
-def test_a_4d_mask_equals_each_document_by_itself(make: Make, kind: str) -> None:
-    model, ids = make(), random_ids(1, 11)
+def test_a_4d_mask_equals_each_document_by_itself(make: Make, kind: str, fields: dict[str, Any]) -> None:
+    model, ids = make(**fields), random_ids(1, 11)
     document = torch.tensor([0] * 4 + [1] * 7)
     allowed = (document[:, None] == document[None]).tril()[None, None]
     mask = allowed if kind == "bool" else torch.where(allowed, 0.0, torch.finfo(torch.float32).min)

@@ -10,7 +10,8 @@ import torch
 
 from autogpt.data.batching import Batches, BatchPlan, Encoded
 from autogpt.events import Event
-from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 from autogpt.training.candidate import Candidate
 from autogpt.training.checkpoint import load_newest
 from autogpt.training.finish import FinishPlan, Judgement, finish

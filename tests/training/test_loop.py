@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 from autogpt.data.batching import Batch, Batches, BatchPlan, Encoded
 from autogpt.errors import TrainingError
-from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 from autogpt.training.loop import TrainSettings, TrainState, averaged, load_state, save_state, start, train
 from autogpt.training.optim import Schedule
 

@@ -9,7 +9,7 @@ from statistics import median
 from autogpt.evaluation.baselines_types import Baseline, input_text, is_chinese
 from autogpt.evaluation.metrics import references_of
 from autogpt.evaluation.similarity import TextFeatures, nearest
-from autogpt.evaluation.text_units import split_sentences
+from autogpt.tasks.passages import split_sentences
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.types import Example, Prediction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autogpt.evaluation.text_units import has_han
+from autogpt.tasks.language import has_han
 from autogpt.types import Example, Prediction
 
 __all__ = ["Baseline", "input_text", "is_chinese"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 
-from autogpt.evaluation.text_units import has_han
+from autogpt.tasks.language import has_han
 
 __all__ = ["Language", "Outcome", "language_of", "name_of", "number", "seconds_text", "verdict", "word"]
 

@@ -13,16 +13,16 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Literal, TypeAlias
 
+from autogpt.tasks.language import has_han
+
 __all__ = [
     "Style",
     "cmrc_segments",
     "cmrc_strip",
-    "has_han",
     "lcs_length",
     "longest_shared_run",
     "ngrams",
     "rouge_tokens",
-    "split_sentences",
     "squad_normalize",
     "style_of",
 ]
@@ -30,20 +30,12 @@ __all__ = [
 Style: TypeAlias = Literal["chinese", "english", "other"]
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _ROUGE_WORD = re.compile(r"[a-z0-9]+")
 _ROUGE_UNIT = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])[^\W_])+")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CMRC_HAN = re.compile("[\u4e00-\u9fa5]")
 _CMRC_PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-_SENTENCE_END = re.compile(r"[^。！？!?\n]*[。！？!?]+[”’」』\"')）]*|[^。！？!?\n]+")
-_ENGLISH_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
-
-
-def has_han(text: str) -> bool:
-    """Whether a Chinese character occurs."""
-    return _HAN.search(text) is not None
 
 
 def style_of(language: str, references: Sequence[str]) -> Style:
@@ -137,9 +129,3 @@ def longest_shared_run(left: Sequence[str], right: Sequence[str]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if shared(middle) else (low, middle - 1)
     return low
-
-
-def split_sentences(text: str) -> list[str]:
-    """Sentences in order, stripped, none empty: by 。！？!? and line ends in Chinese, by `. ` before a capital else."""
-    pieces = _SENTENCE_END.findall(text) if has_han(text) else _ENGLISH_END.split(text)
-    return [piece.strip() for piece in pieces if piece.strip()]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.tokenizers import encode_texts
 from autogpt.generation.choices import ChoiceTrie
+from autogpt.generation.grammar import Grammar, Matchers
 from autogpt.generation.sampling import Sampling, choose
 from autogpt.training.objectives import backbone, token_losses
 from autogpt.types import Segment
@@ -89,7 +90,9 @@ class Engine:
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
-    def _decode(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> Iterator[list[tuple[int, int]]]:
+    def _decode(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, matchers: Matchers | None = None
+    ) -> Iterator[list[tuple[int, int]]]:
         """Decode a batch; each step yields (row, token) of the rows still writing. Finished rows leave the batch."""
         generator = torch.Generator(device=self.device).manual_seed(sampling.seed)
         ids_BT, mask_BT = self._padded(prompts)
@@ -103,11 +106,14 @@ class Engine:
         if sampling.repetition_penalty != 1.0:
             seen_BV = torch.zeros(len(prompts), out.logits.shape[-1], dtype=torch.bool, device=self.device)
         for step in range(sampling.max_new_tokens):
-            token_B = choose(out.logits[:, -1], seen_BV, sampling, generator)
+            logits_BV = out.logits[:, -1] if matchers is None else matchers.mask(out.logits[:, -1])
+            token_B = choose(logits_BV, seen_BV, sampling, generator)
             alive = token_B != self.eos_id
             yield [(int(r), int(t)) for r, t, a in zip(rows, token_B, alive, strict=True) if a]
             if not bool(alive.any()) or step + 1 == sampling.max_new_tokens:
                 return
+            if matchers is not None:
+                matchers.follow(token_B.tolist())
             cache = out.past_key_values
             position_B = positions_BT[:, -1] + 1
             if int(alive.sum()) <= 0.75 * len(rows):  # copying the cache costs; drop finished rows in bulk
@@ -115,6 +121,8 @@ class Engine:
                 cache.batch_select_indices(index)
                 rows, token_B, mask_BT, position_B = rows[index], token_B[index], mask_BT[index], position_B[index]
                 seen_BV = None if seen_BV is None else seen_BV[index]
+                if matchers is not None:
+                    matchers.select(index.tolist())
             elif not bool(alive.all()):
                 rows = torch.where(alive, rows, torch.full_like(rows, -1))
             if seen_BV is not None:
@@ -130,13 +138,20 @@ class Engine:
                     use_cache=True,
                 )
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """The continuation of each prompt up to the end token, in the order given."""
+    def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, grammars: Sequence[Grammar | None] = ()
+    ) -> list[str]:
+        """The continuation of each prompt up to the end token, in the order given.
+
+        Args:
+            grammars: one for each prompt, which its continuation follows; none at all for free writing.
+        """
         room = min(sampling.max_new_tokens, self.context // 2)
         encoded = self.encode_prompts(prompts, room)
         answers: list[list[int]] = [[] for _ in prompts]
         for group in self._groups([len(ids) for ids in encoded], room, 64):
-            for step in self._decode([encoded[i] for i in group], self._limited(sampling)):
+            matchers = Matchers.of(self.tokenizer, [grammars[i] for i in group] if grammars else ())
+            for step in self._decode([encoded[i] for i in group], self._limited(sampling), matchers):
                 for row, token in step:
                     if row >= 0:
                         answers[group[row]].append(token)
@@ -145,12 +160,12 @@ class Engine:
     def _limited(self, sampling: Sampling) -> Sampling:
         return sampling.with_options({"max_new_tokens": min(sampling.max_new_tokens, self.context - 1)})
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling, grammar: Grammar | None = None) -> Iterator[str]:
         """Pieces of the continuation as soon as they are whole characters; joined they equal `complete`."""
         (ids,) = self.encode_prompts([prompt], min(sampling.max_new_tokens, self.context // 2))
         written: list[int] = []
         shown = ""
-        for step in self._decode([ids], self._limited(sampling)):
+        for step in self._decode([ids], self._limited(sampling), Matchers.of(self.tokenizer, [grammar])):
             written += [token for row, token in step if row >= 0]
             text = self.tokenizer.decode(written, skip_special_tokens=True)
             whole = text.rstrip("\N{REPLACEMENT CHARACTER}")

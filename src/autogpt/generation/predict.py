@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from autogpt.data.batching import encode_all
 from autogpt.generation.engine import Engine
+from autogpt.generation.grammar import Grammar, span_of
 from autogpt.generation.sampling import Sampling
 from autogpt.tasks.answers import decode_answer
 from autogpt.tasks.spec import TaskKind, TaskSpec
-from autogpt.tasks.templates import render
+from autogpt.tasks.templates import passage_read, render
 from autogpt.types import Example, Prediction
 
-__all__ = ["likelihoods", "predict"]
+__all__ = ["grammar_of", "likelihoods", "predict"]
 
 
 def likelihoods(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> list[tuple[float, int]]:
@@ -21,6 +22,11 @@ def likelihoods(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> 
     rendered = [render(spec, example, answer=True) for example in examples]
     rows = encode_all(engine.tokenizer, rendered, max_tokens=2**30, ids=[example.id for example in examples])
     return [(nats, row.utf8_bytes) for nats, row in zip(engine.nats(rows), rows, strict=True)]
+
+
+def grammar_of(spec: TaskSpec, example: Example) -> Grammar | None:
+    """What the answer to `example` must look like, where the task says so: a span of what is read."""
+    return span_of(passage_read(spec, example)) if spec.answer_is_span else None
 
 
 def _classify(engine: Engine, spec: TaskSpec, examples: Sequence[Example]) -> list[Prediction]:
@@ -70,7 +76,8 @@ def predict(
     if spec.kind is TaskKind.PREFERENCE and has_answers and all(e.rejected is not None for e in examples):
         return _prefer(engine, spec, examples)
     if with_text:
-        texts = engine.complete([render(spec, example, answer=False) for example in examples], sampling)
+        prompts = [render(spec, example, answer=False) for example in examples]
+        texts = engine.complete(prompts, sampling, [grammar_of(spec, example) for example in examples])
     else:
         texts = [""] * len(examples)
     predictions = [

@@ -1,9 +1,10 @@
 """The GPT: one decoder-only transformer, top to bottom, as a `transformers` model.
 
 Features, each a field of `GPTConfig`: rotary, learned or sinusoidal positions; RMSNorm before every branch; optional
-norms on queries and keys (Henry et al. 2020); grouped-query attention (Ainslie et al. 2023); SwiGLU (Shazeer 2020) or
-ReLU² (So et al. 2021) feed-forward; tied or untied head; dropout. No bias anywhere. Parameter names and numerics are
-those of `LlamaForCausalLM`, so a model whose features are Llama's (`GPTConfig.is_llama_shaped`) needs no conversion.
+norms on queries and keys (Henry et al. 2020); key heads one token late, for copying (Olsson et al. 2022); grouped-query
+attention (Ainslie et al. 2023); SwiGLU (Shazeer 2020) or ReLU² (So et al. 2021) feed-forward; tied or untied head;
+dropout. No bias anywhere. Parameter names and numerics are those of `LlamaForCausalLM`, so a model whose features are
+Llama's (`GPTConfig.is_llama_shaped`) needs no conversion.
 
 Shape suffixes: B batch, T tokens of this call, S tokens seen so far (cache included), D hidden size, H heads,
 G key-value heads, K head size, V vocabulary.
@@ -19,15 +20,14 @@ What this file does not do: attention weights as output, attention kernels other
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.generation.utils import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -36,80 +36,9 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
 from autogpt.models import fused
+from autogpt.models.gpt_config import GPTConfig
 
 __all__ = ["GPT", "GPTConfig", "GPTModel"]
-
-
-@strict
-class GPTConfig(PreTrainedConfig):
-    """The shape of a GPT.
-
-    Attributes:
-        hidden_size: width of the residual stream; a multiple of `num_attention_heads`.
-        num_key_value_heads: None for as many as attention heads; otherwise a divisor of them.
-        intermediate_size: width inside the feed-forward branch.
-        max_position_embeddings: the context trained for; a hard limit for learned positions only.
-        mlp: "swiglu" or "relu2".
-        position: "rope", "learned" or "sinusoidal" (Vaswani et al. 2017).
-        qk_norm: RMSNorm on each head's queries and keys before rotation.
-        dropout: on the embeddings and on both residual branches. Not on attention weights: on a CPU that would
-            leave the fused attention kernel.
-        initializer_range: standard deviation of fresh token embeddings and of a fresh untied head.
-    """
-
-    model_type = "autogpt"
-    keys_to_ignore_at_inference = ("past_key_values",)
-
-    vocab_size: int = 4096
-    hidden_size: int = 256
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 4
-    num_key_value_heads: int | None = None
-    intermediate_size: int = 704
-    max_position_embeddings: int = 512
-    mlp: Literal["swiglu", "relu2"] = "swiglu"
-    position: Literal["rope", "learned", "sinusoidal"] = "rope"
-    qk_norm: bool = False
-    tie_word_embeddings: bool = True
-    dropout: float = 0.0
-    rope_theta: float = 10000.0
-    rms_norm_eps: float = 1e-6
-    initializer_range: float = 0.02
-    use_cache: bool = True
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    pad_token_id: int | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.num_key_value_heads is None:
-            self.num_key_value_heads = self.num_attention_heads
-        super().__post_init__(**kwargs)
-
-    def validate_architecture(self) -> None:
-        """Called by `@strict` after construction; raises ValueError for a shape that cannot be built."""
-        if self.mlp not in ("swiglu", "relu2") or self.position not in ("rope", "learned", "sinusoidal"):
-            raise ValueError(f"no such mlp or position: {self.mlp!r}, {self.position!r}")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {self.num_attention_heads} heads")
-        if self.num_attention_heads % (self.num_key_value_heads or self.num_attention_heads):
-            raise ValueError(
-                f"{self.num_attention_heads} heads cannot share {self.num_key_value_heads} key-value heads"
-            )
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(f"rotary positions need an even head size, found {self.head_dim}")
-        if self.position == "sinusoidal" and self.hidden_size % 2:
-            raise ValueError(f"sinusoidal positions need an even hidden_size, found {self.hidden_size}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout is {self.dropout}, expected 0 to 1, 1 excluded")
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden_size // self.num_attention_heads
-
-    @property
-    def is_llama_shaped(self) -> bool:
-        """Whether `LlamaForCausalLM` computes the same from the same weights (dropout is training's; not counted)."""
-        return self.mlp == "swiglu" and self.position == "rope" and not self.qk_norm
 
 
 class RMSNorm(nn.Module):
@@ -152,6 +81,53 @@ class Linear(nn.Linear):
         self.std = 1 / math.sqrt(size_in) if std is None else std
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What every layer knows of the sequence beside its tokens.
+
+    Attributes:
+        mask: which tokens are seen, as `create_causal_mask` returns it; None for plainly causal.
+        rotation: cosines and sines of rotary positions.
+        previous_BS: index of the token before each one (its own for a first one); None where that is simply the one to
+            the left.
+    """
+
+    mask: Tensor | None
+    rotation: tuple[Tensor, Tensor] | None
+    previous_BS: Tensor | None
+
+
+def previous_tokens(attention_mask: Tensor | None, position_ids: Tensor | None, seen: int) -> Tensor | None:
+    """`Sight.previous_BS` of rows that are padded, packed or trees (tokens whose mask shows several branches).
+
+    In a tree, the token before is the visible one whose position is one less. With a cache, rows are not packed.
+    """
+    if attention_mask is not None and attention_mask.dim() == 4:
+        if seen or position_ids is None:
+            return None
+        visible_BTS = attention_mask[:, 0] if attention_mask.dtype == torch.bool else attention_mask[:, 0] == 0
+        is_before_BTS = visible_BTS & (position_ids[:, None, :] == position_ids[:, :, None] - 1)
+        own_S = torch.arange(position_ids.shape[1], device=position_ids.device)
+        return torch.where(is_before_BTS.any(-1), is_before_BTS.int().argmax(-1), own_S)
+    first_BS = None
+    if attention_mask is not None:
+        first_BS = attention_mask.long().cumsum(-1) <= 1
+    elif position_ids is not None and not seen:
+        first_BS = position_ids == 0
+    if first_BS is None:
+        return None
+    return torch.arange(first_BS.shape[1], device=first_BS.device) - (~first_BS).long()
+
+
+def one_token_late(k_BGSK: Tensor, previous_BS: Tensor | None) -> Tensor:
+    """Each token's key replaced by that of the token before it; a first token keeps its own."""
+    if previous_BS is None:
+        return torch.cat((k_BGSK[:, :, :1], k_BGSK[:, :, :-1]), 2)
+    index_BGSK = previous_BS[:, None, :, None].expand(k_BGSK.shape[0], k_BGSK.shape[1], -1, k_BGSK.shape[3])
+    late_BGSK = k_BGSK[:, :, : previous_BS.shape[1]].gather(2, index_BGSK)
+    return torch.cat((late_BGSK, k_BGSK[:, :, previous_BS.shape[1] :]), 2)  # the rest of a preallocated cache is unused
+
+
 class Attention(nn.Module):
     """Causal self-attention with grouped key-value heads."""
 
@@ -159,6 +135,7 @@ class Attention(nn.Module):
         super().__init__()
         self.layer_idx = layer_idx
         self.head_dim = config.head_dim
+        self.late_heads = config.late_key_heads
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         kv_size = (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
         self.q_proj = Linear(config.hidden_size, config.hidden_size)
@@ -168,10 +145,9 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
 
-    def forward(
-        self, x_BTD: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, sight: Sight, cache: Cache | None) -> Tensor:
         B, T, _ = x_BTD.shape
+        mask, rotation = sight.mask, sight.rotation
         heads = (B, T, -1, self.head_dim)
         q_BTHK, k_BTGK = self.q_norm(self.q_proj(x_BTD).view(heads)), self.k_norm(self.k_proj(x_BTD).view(heads))
         v_BTGK = self.v_proj(x_BTD).view(heads)
@@ -181,6 +157,9 @@ class Attention(nn.Module):
         q_BHTK, k_BGSK, v_BGSK = q_BTHK.transpose(1, 2), k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2)
         if cache is not None:
             k_BGSK, v_BGSK = cache.update(k_BGSK, v_BGSK, self.layer_idx)
+        if self.late_heads:
+            late_BGSK, own_BGSK = k_BGSK[:, : self.late_heads], k_BGSK[:, self.late_heads :]
+            k_BGSK = torch.cat((one_token_late(late_BGSK, sight.previous_BS), own_BGSK), 1)
         if mask is None and T > 1:
             # Plainly causal, so nothing was cached before; a preallocated cache may be longer than what it holds.
             y_BHTK = fused.causal_attention(q_BHTK, k_BGSK[:, :, :T], v_BGSK[:, :, :T])
@@ -222,14 +201,8 @@ class Block(GradientCheckpointingLayer):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.dropout = config.dropout
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        mask: Tensor | None,
-        rotation: tuple[Tensor, Tensor] | None,
-        past_key_values: Cache | None = None,
-    ) -> Tensor:
-        y_BTD = self.self_attn(self.input_layernorm(x_BTD), mask, rotation, past_key_values)
+    def forward(self, x_BTD: Tensor, sight: Sight, past_key_values: Cache | None = None) -> Tensor:
+        y_BTD = self.self_attn(self.input_layernorm(x_BTD), sight, past_key_values)
         x_BTD = x_BTD + self._drop(y_BTD)
         return x_BTD + self._drop(self.mlp(self.post_attention_layernorm(x_BTD)))
 
@@ -330,9 +303,12 @@ class GPTModel(GPTPreTrainedModel):
             past_key_values=past_key_values,
             position_ids=position_ids,
         )
+        previous_BS = previous_tokens(attention_mask, position_ids, seen) if self.config.late_key_heads else None
         if position_ids is None:
             position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
         x_BTD, rotation = self._with_positions(x_BTD, position_ids)
+        assert mask is None or isinstance(mask, Tensor)  # a BlockMask belongs to a kernel that this file does not use
+        sight = Sight(mask, rotation, previous_BS)
         if self.config.dropout and self.training:
             x_BTD = fused.dropout(x_BTD, self.config.dropout)
 
@@ -340,7 +316,7 @@ class GPTModel(GPTPreTrainedModel):
         for block in self.layers:
             if output_hidden_states:
                 states.append(x_BTD)
-            x_BTD = block(x_BTD, mask, rotation, past_key_values=past_key_values)
+            x_BTD = block(x_BTD, sight, past_key_values=past_key_values)
         x_BTD = self.norm(x_BTD)
         return BaseModelOutputWithPast(
             last_hidden_state=x_BTD,

@@ -35,7 +35,8 @@ from transformers.utils import logging as transformers_logging
 
 from autogpt.errors import ModelError, StoreError
 from autogpt.models.adapters import merge
-from autogpt.models.gpt import GPT, GPTConfig, GPTModel
+from autogpt.models.gpt import GPT, GPTModel
+from autogpt.models.gpt_config import GPTConfig
 
 __all__ = ["as_gpt", "as_llama", "load_model", "quiet", "register", "replaced_folder", "save_model", "write_model"]
 
@@ -71,7 +72,7 @@ def register() -> None:
 def as_llama(model: PreTrainedModel) -> LlamaForCausalLM:
     """A Llama around the weights of a GPT, computing the same. Raises ModelError when the shape is not Llama's."""
     if not isinstance(model, GPT) or not model.config.is_llama_shaped:
-        raise ModelError("this model is no Llama-shaped GPT", expected="a GPT with rope, swiglu and no qk_norm")
+        raise ModelError("this model is no Llama-shaped GPT", expected="rope, swiglu, no qk_norm, no late keys")
     fields = {name: getattr(model.config, name) for name in _SHARED_FIELDS}
     rope = {"rope_type": "default", "rope_theta": model.config.rope_theta}
     config = LlamaConfig(**fields, rope_parameters=rope, dtype=model.dtype)

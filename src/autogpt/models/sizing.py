@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from autogpt.errors import ConfigError
-from autogpt.models.gpt import GPTConfig
+from autogpt.models.gpt_config import GPTConfig
 
 __all__ = [
     "activation_bytes",
@@ -28,7 +28,14 @@ LOSS_CHUNK_TOKENS = 1024
 
 
 def shape_for(
-    width: int, *, depth: int | None = None, vocab_size: int, context: int, mlp: str = "swiglu", **features: Any
+    width: int,
+    *,
+    depth: int | None = None,
+    vocab_size: int,
+    context: int,
+    mlp: str = "swiglu",
+    late_keys: bool = False,
+    **features: Any,
 ) -> GPTConfig:
     """The GPT of a given width.
 
@@ -41,6 +48,7 @@ def shape_for(
         vocab_size: tokens in the vocabulary.
         context: most tokens of a sequence.
         mlp: "swiglu" or "relu2".
+        late_keys: whether half of the key heads hold late keys (`GPTConfig.late_key_heads`).
         features: any other field of `GPTConfig`, such as `qk_norm=True` or `eos_token_id=1`.
 
     Raises:
@@ -54,13 +62,15 @@ def shape_for(
         )
     head_size = 64 if width >= 256 else 32
     heads = max(1, round(width / head_size))
+    key_heads = heads // 2 if heads >= 8 and heads % 2 == 0 else heads
     hidden_size = heads * head_size
     wanted = hidden_size * 4 if mlp == "relu2" else hidden_size * 8 / 3
     return GPTConfig(
         hidden_size=hidden_size,
         num_hidden_layers=depth or max(2, round(hidden_size / WIDTH_PER_LAYER)),
         num_attention_heads=heads,
-        num_key_value_heads=heads // 2 if heads >= 8 and heads % 2 == 0 else heads,
+        num_key_value_heads=key_heads,
+        late_key_heads=max(1, key_heads // 2) if late_keys else 0,
         intermediate_size=-(-int(wanted) // 32) * 32,
         vocab_size=vocab_size,
         max_position_embeddings=context,

@@ -18,6 +18,16 @@ _VOCABULARIES = (1024, 2048, 4096, 8192)
 _STEPS = (512, 1024, 2048, 4096)
 
 
+_COPYING = (
+    TaskKind.EXTRACTION,
+    TaskKind.QUESTION_ANSWERING,
+    TaskKind.SUMMARIZATION,
+    TaskKind.TRANSLATION,
+    TaskKind.INSTRUCTION,
+)
+"""Kinds whose answers repeat parts of the prompt. Elsewhere late keys gain nothing; without them a GPT is Llama's."""
+
+
 def _around(values: tuple[int, ...], default: int) -> Choice:
     """`default` and its neighbours: with a dozen trials, far-off sizes would cost more than they find."""
     place = values.index(default)
@@ -58,11 +68,13 @@ def space_for(spec: TaskSpec, characters: int, bases: Sequence[str], *, scratch:
 
 
 def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
+    copies = kind in _COPYING
     own, width, vocabulary = {"start": (SCRATCH,)}, _width(characters), _vocabulary(characters)
     parameters = [
         Parameter("width", _around(_WIDTHS, width), width, own, "hidden size"),
         Parameter("depth", Choice((3, 4, 6)), 4, own, "number of blocks"),
         Parameter("block", Choice(("llama", "qk_norm_relu2")), "llama", own, "kind of block"),
+        Parameter("late_keys", Choice((False, True)), copies, own, "half of the key heads made for copying"),
         Parameter("vocabulary", _around(_VOCABULARIES, vocabulary), vocabulary, own, "most BPE entries"),
         Parameter("lr", Float(7e-4, 4e-3, log=True), 2e-3 if width < 256 else 1.5e-3, own, "peak learning rate"),
         Parameter("weight_decay", Float(0.03, 1.0, log=True), 0.1, own, "decay of the matrices"),

@@ -7,10 +7,11 @@ from typing import Any
 
 from autogpt.errors import TaskError
 from autogpt.registry import did_you_mean
-from autogpt.tasks.columns import Column, percentile
+from autogpt.tasks.columns import Column, containment, percentile
 from autogpt.tasks.language import language_of
 from autogpt.tasks.lexicon import Role
 from autogpt.tasks.overrides import Overrides
+from autogpt.tasks.passages import passage_length
 from autogpt.tasks.sentences import Reading
 from autogpt.tasks.spec import METRIC_DIRECTION, METRICS_OF_KIND, Evidence, TaskKind, TaskSpec
 from autogpt.tasks.values import labels_of, spans_of, turns_of
@@ -25,6 +26,8 @@ _OWN_F1 = {
     TaskKind.EXTRACTION: "entity_f1",
     TaskKind.QUESTION_ANSWERING: "token_f1",
 }
+_SPANS = 0.97
+"""Share of answers that must stand in the input before what is written is held to it."""
 _LABELLED = (TaskKind.CLASSIFICATION, TaskKind.MULTI_LABEL, TaskKind.EXTRACTION)
 
 
@@ -174,6 +177,24 @@ def _limits(draft: _Draft, best: Hypothesis) -> None:
     draft.set("max_output_chars", max(percentile(answers), 1), "data", reason)
 
 
+def _reading(draft: _Draft, best: Hypothesis) -> None:
+    """Whether answers are spans of the input, and how much of a passage has to be read to find them."""
+    if best.kind is not TaskKind.QUESTION_ANSWERING:
+        return
+    inside = containment(best.inputs, best.output)
+    draft.set(
+        "answer_is_span", inside >= _SPANS, "data", f"{inside:.0%} of the answers stand word for word in the input"
+    )
+    if len(best.inputs) < 2:
+        return
+    passage = max(best.inputs, key=lambda column: column.median_chars)
+    asked = ["\n".join(texts) for texts in zip(*(c.texts for c in best.inputs if c is not passage), strict=True)]
+    answers = [answer.strip() for answer in best.output.texts]
+    length, share = passage_length([row for row in zip(asked, passage.texts, answers, strict=True) if row[2]])
+    reason = f"the sentences nearest to the question hold {share:.0%} of the answers" if length else "all is read"
+    draft.set("passage_chars", length, "data", reason)
+
+
 def _fields(draft: _Draft, best: Hypothesis, layout: str) -> None:
     inputs = [column.name for column in best.inputs]
     conversation = best.output.shape == "turns" and best.kind is TaskKind.DIALOGUE
@@ -252,4 +273,5 @@ def fill_in(
     _languages(draft, best, reading)
     _metric(draft, best.kind, best.output, reading)
     _limits(draft, best)
+    _reading(draft, best)
     return TaskSpec(**draft.values, evidence=draft.evidence, contradictions=draft.contradictions)

@@ -11,12 +11,17 @@ from collections.abc import Iterable
 
 from autogpt.tasks.lexicon import function_words
 
-__all__ = ["language_of", "language_of_text"]
+__all__ = ["has_han", "language_of", "language_of_text"]
 
-_HAN = re.compile(r"[㐀-鿿豈-﫿]")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LATIN_WORD = re.compile(r"[A-Za-zÀ-ɏ]{2,}")
 _KANA_HANGUL = re.compile(r"[぀-ヿ가-힯ᄀ-ᇿ]")
 _OTHER_LETTER = re.compile(r"[Ͱ-῿]")
+
+
+def has_han(text: str) -> bool:
+    """Whether a Chinese character occurs."""
+    return _HAN.search(text) is not None
 
 
 def language_of_text(text: str) -> str | None:

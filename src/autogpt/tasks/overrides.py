@@ -51,6 +51,12 @@ def _limit(key: str, value: Any) -> int:
     return value
 
 
+def _yes_or_no(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TaskError(f"task.{key}", found=repr(value), expected="true or false")
+    return value
+
+
 def _kind(value: Any) -> TaskKind:
     name = str(value.value if isinstance(value, TaskKind) else value).strip().lower().replace("-", "_")
     return TaskKind(_one_of("kind", name, [kind.value for kind in TaskKind]))
@@ -76,7 +82,9 @@ def read_overrides(values: Mapping[str, Any], columns: Sequence[Column]) -> Over
             plain[key] = _one_of(key, value, _LANGUAGES)
         elif key == "layout":
             plain[key] = _one_of(key, value, get_args(TaskSpec.model_fields["layout"].annotation))
-        elif key.startswith("max_"):
+        elif key == "answer_is_span":
+            plain[key] = _yes_or_no(key, value)
+        elif key.endswith("_chars"):
             plain[key] = _limit(key, value)
     inputs = None
     if "input_fields" in values:

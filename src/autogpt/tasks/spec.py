@@ -73,6 +73,9 @@ class TaskSpec(BaseModel):
         labels: the label set, or the entity types for extraction; empty otherwise. Most frequent first.
         input_language, output_language: `zh`, `en`, `mixed` or `other`.
         metric: the metric that decides; `direction` says whether more is better.
+        answer_is_span: whether answers stand word for word in the input; what is written is then held to that.
+        passage_chars: of a longer passage only the sentences nearest to the question are read, about so many
+            characters (`passages.nearest_sentences`); 0 reads all of it.
         max_input_chars, max_output_chars: 99th percentile of the sample, rounded up; limits for generation.
         evidence: one or more entries a field.
         contradictions: where the sentence and the data disagreed and the data won, in words.
@@ -90,6 +93,8 @@ class TaskSpec(BaseModel):
     output_language: str = "en"
     metric: str
     direction: Literal["max", "min"]
+    answer_is_span: bool = False
+    passage_chars: int = Field(0, ge=0)
     max_input_chars: int = Field(2000, ge=0)
     max_output_chars: int = Field(500, ge=1)
     evidence: list[Evidence] = Field(default_factory=list)

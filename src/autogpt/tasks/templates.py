@@ -15,10 +15,11 @@ from typing import Any
 from autogpt.errors import ConfigError
 from autogpt.tasks.answers import encode_answer
 from autogpt.tasks.lexicon import Role, load_yaml, roles_of
+from autogpt.tasks.passages import nearest_sentences
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.types import Entity, Example, Message, Segment
 
-__all__ = ["fill", "render", "template_language", "truncate_input"]
+__all__ = ["fill", "passage_read", "render", "template_language", "truncate_input"]
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _BY_TURNS = (TaskKind.DIALOGUE, TaskKind.PREFERENCE)
@@ -94,18 +95,37 @@ def _check_fields(spec: TaskSpec, example: Example) -> None:
 
 def _prompt(spec: TaskSpec, example: Example) -> str:
     _check_fields(spec, example)
+    texts = _read(spec, example)
     language = template_language(spec)
     template = _templates()["kinds"][spec.kind.value][language]
     fields = _in_order(spec)
     if len(fields) == 1 and template["one"]:
-        return fill(template["one"], {"input": example.input[fields[0]]}) + str(template["answer"])
+        return fill(template["one"], {"input": texts[fields[0]]}) + str(template["answer"])
     line = _templates()["line"][language]
     lines = [
-        fill(line, {"head": _head(field, language), "value": example.input[field]})
-        for field in fields
-        if example.input[field].strip()
+        fill(line, {"head": _head(field, language), "value": texts[field]}) for field in fields if texts[field].strip()
     ]
     return "".join(lines) + str(template["answer"])
+
+
+def _passage_field(spec: TaskSpec, example: Example) -> str:
+    """The longest input field that is not named like a question."""
+    return min(spec.input_fields, key=lambda field: (_main_role(field) in _KEPT, -len(example.input[field])))
+
+
+def _read(spec: TaskSpec, example: Example) -> Mapping[str, str]:
+    """The input fields as the model reads them: all of each, but for a long passage that a question is asked about."""
+    if not spec.passage_chars or len(spec.input_fields) < 2:
+        return example.input
+    passage = _passage_field(spec, example)
+    question = "\n".join(example.input[field] for field in spec.input_fields if field != passage)
+    return {**example.input, passage: nearest_sentences(question, example.input[passage], spec.passage_chars)}
+
+
+def passage_read(spec: TaskSpec, example: Example) -> str:
+    """What the model reads of the passage that a question is about; with a single input field, that."""
+    _check_fields(spec, example)
+    return _read(spec, example)[_passage_field(spec, example)]
 
 
 def _in_order(spec: TaskSpec) -> list[str]:

@@ -68,6 +68,7 @@ def _model(config: Mapping[str, Any], vocabulary: int, context: int, base: Path 
         context=context,
         mlp="relu2" if modern else "swiglu",
         qk_norm=modern,
+        late_keys=config["late_keys"],
         dropout=config["dropout"],
     )
     return GPT(shape)
