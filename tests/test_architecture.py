@@ -39,7 +39,7 @@ HEAVY = {
 NEEDS_TORCH = {"torch", "transformers", "peft", "safetensors", "gguf"}
 TORCH_FREE = ("errors.py", "types.py", "events.py", "registry.py", "config.py", "store/", "tasks/", "search/")
 
-SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "run.py", "cli/", "agent/agent.py")
+SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "stages.py", "run.py", "cli/", "agent/agent.py")
 
 NO_TEST_FILE = {
     "types.py": "records without behaviour",
@@ -58,6 +58,7 @@ TESTED_WITH = {
     "evaluation/metrics.py": "evaluation/test_metrics_labels.py",
     "evaluation/resampling.py": "evaluation/test_evaluate.py",
     "data/corpus.py": "test_pipeline.py",
+    "stages.py": "test_pipeline.py",
     "evaluation/final.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",
     "run.py": "test_pipeline.py",

@@ -13,7 +13,7 @@ import yaml
 
 from autogpt.data.splits import Dataset
 from autogpt.errors import ModelError
-from autogpt.evaluation.final import Examination, Rung
+from autogpt.evaluation.final import Examination
 from autogpt.evaluation.report import (
     RunReport,
     TrialLine,
@@ -92,7 +92,7 @@ def deliver(
         "repetition_penalty": candidate.repetition_penalty,
         "budget_s": run.row.budget_s,
         "config": dict(study.best.config),
-        "fit": _summary(run, spec, study, examination, folder),
+        "fit": _summary(run, spec, study, report, folder),
     }
     write_json(folder / RECIPE_FILE, recipe)
     write_report(run.folder.path, report)
@@ -120,27 +120,12 @@ def deliver(
     return Model(folder, name=name)
 
 
-def _best_baseline(examination: Examination) -> Rung | None:
-    """The baseline with the best score, scored on the same rows as the model or some of them."""
-    sign = 1 if examination.scores.main.higher_is_better else -1
-    return max(examination.ladder, key=lambda rung: sign * rung.scores.main.value, default=None)
-
-
-def _summary(run: Run, spec: TaskSpec, study: Study, examination: Examination, folder: Path) -> dict[str, Any]:
+def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: Path) -> dict[str, Any]:
     assert study.best is not None
-    main, best = examination.scores.main, _best_baseline(examination)
-    baselines = [
-        {"name": rung.name, "value": rung.scores.main.value, "ci95": list(rung.scores.main.ci95)}
-        for rung in examination.ladder
-    ]
+    main, best = report.main, report.best_baseline
     compared: Mapping[str, Any] | None = None
-    if best is not None:
-        compared = {
-            "name": best.name,
-            "difference": best.comparison.difference,
-            "p_value": best.comparison.p_value,
-            "n": best.comparison.n,
-        }
+    if best is not None and best.comparison is not None:
+        compared = {"name": best.name, **best.comparison.model_dump(include={"difference", "p_value", "n"})}
     return {
         "model": str(run.row.config["name"]),
         "model_dir": str(folder),
@@ -148,8 +133,9 @@ def _summary(run: Run, spec: TaskSpec, study: Study, examination: Examination, f
         "task": spec.model_dump(mode="json"),
         "known_task": bool(run.row.config["known_task"]),
         "metric": {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
-        "baselines": baselines,
+        "baselines": [{"name": rung.name, "value": rung.value, "ci95": list(rung.ci95)} for rung in report.ladder],
         "better_than_best_baseline": compared,
+        "verdict": report.verdict,
         "trials": len(study.trials),
         "best_config": dict(study.best.config),
         "seconds": round(run.budget.elapsed(), 2),

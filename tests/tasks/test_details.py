@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autogpt.errors import TaskError
 from autogpt.tasks.understand import Sample, understand
 
 Make = Callable[..., Sample]
@@ -79,3 +80,36 @@ def test_layout(sample: Make, name: str, description: str, layout: str) -> None:
 def test_turns_in_a_table_are_a_conversation(sample: Make) -> None:
     data: Any = sample("chat")
     assert understand("chatbot", Sample(data.columns, data.rows, "table")).layout == "messages"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_span", "chars"), [("squad", True, 0), ("zh_qa", False, 0), ("faq", False, 0), ("sums", False, 0)]
+)
+def test_how_a_passage_is_read(sample: Make, name: str, is_span: bool, chars: int) -> None:
+    """Spans are recognised; where nothing in the question leads to the answer, all of the passage is read."""
+    spec = understand("answer the questions", sample(name), {"kind": "question_answering"})
+    assert (spec.answer_is_span, spec.passage_chars) == (is_span, chars)
+    assert any(entry.field == "answer_is_span" and entry.source == "data" for entry in spec.evidence)
+
+
+def test_of_a_long_passage_the_nearest_sentences_are_enough() -> None:
+    filler = "".join(f"这里说的是完全无关的第{i}件小事。" for i in range(30))
+    rows = tuple(
+        {
+            "文章": f"{filler}编号{row}的仓库建在{row}号码头。{filler}",
+            "问题": f"编号{row}的仓库在哪里？",
+            "答案": f"{row}号码头",
+        }
+        for row in range(100, 160)
+    )
+    spec = understand("阅读理解", Sample(("文章", "问题", "答案"), rows, "table", "qa.jsonl", len(rows)))
+    assert (spec.kind.value, spec.answer_is_span, spec.passage_chars) == ("question_answering", True, 96)
+
+
+def test_how_a_passage_is_read_can_be_set(sample: Make) -> None:
+    spec = understand("answer the questions", sample("squad"), {"answer_is_span": False, "passage_chars": 40})
+    assert (spec.answer_is_span, spec.passage_chars) == (False, 40)
+    with pytest.raises(TaskError, match="answer_is_span"):
+        understand("answer the questions", sample("squad"), {"answer_is_span": "maybe"})
+    with pytest.raises(TaskError, match="passage_chars"):
+        understand("answer the questions", sample("squad"), {"passage_chars": -1})

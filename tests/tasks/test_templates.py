@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autogpt.errors import ConfigError
 from autogpt.tasks.spec import METRIC_DIRECTION, METRICS_OF_KIND, TaskKind, TaskSpec
-from autogpt.tasks.templates import fill, render, template_language, truncate_input
+from autogpt.tasks.templates import fill, passage_read, render, template_language, truncate_input
 from autogpt.types import Entity, Example, Message, Segment
 
 QA = TaskKind.QUESTION_ANSWERING
@@ -180,6 +180,18 @@ def test_template_variables_are_checked_both_ways() -> None:
 def test_template_language(source: str, target: str, language: str) -> None:
     task = spec(TaskKind.TRANSLATION, ["source"], input_language=source, output_language=target)
     assert template_language(task) == language
+
+
+def test_of_a_long_passage_the_nearest_sentences_are_read() -> None:
+    text = "成都位于四川盆地。人口超过两千万。市花是木芙蓉。地铁于2010年通车。"
+    task = spec(QA, ["问题", "文章"], "zh", passage_chars=10)
+    row = Example(id="1", input={"问题": "成都的市花是什么？", "文章": text}, target="木芙蓉")
+    assert text_of(render(task, row, answer=False)) == "段落：市花是木芙蓉。\n问题：成都的市花是什么？\n答案："
+    assert passage_read(task, row) == "市花是木芙蓉。"
+    assert text_of(render(task, row, answer=True)).startswith(text_of(render(task, row, answer=False)))
+    whole = task.model_copy(update={"passage_chars": 0})
+    assert text in text_of(render(whole, row, answer=False))
+    assert passage_read(whole, row) == text
 
 
 # --- length -----------------------------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -111,7 +111,7 @@ def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None
     rows = [
         (text("model"), f"{summary['model']}  ({summary['model_dir']})"),
         (text("result"), f"{score} {text('on_rows', n=metric.get('n'))}"),
-        (text("beside"), str(done.get("verdict") or best_baseline(summary))),
+        (text("beside"), str(summary.get("verdict") or "")),
         (text("report"), str(done.get("report", ""))),
         (text("took"), took if done else ""),
         (text("next"), str(first)),
@@ -119,12 +119,3 @@ def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None
     ]
     for line in show.fields(rows, indent=""):
         common.say(line)
-
-
-def best_baseline(summary: Mapping[str, Any]) -> str:
-    """Name and value of the best baseline, for a model whose report was written before; empty when there is none."""
-    known = [baseline for baseline in summary.get("baselines") or () if baseline.get("value") is not None]
-    if not known:
-        return ""
-    best = (min if summary["task"].get("direction") == "min" else max)(known, key=lambda baseline: baseline["value"])
-    return f"{best['name']} {show.number(best['value'])} {show.interval(best.get('ci95'))}".rstrip()

@@ -181,13 +181,12 @@ def _reading(draft: _Draft, best: Hypothesis) -> None:
     """Whether answers are spans of the input, and how much of a passage has to be read to find them."""
     if best.kind is not TaskKind.QUESTION_ANSWERING:
         return
-    inside = containment(best.inputs, best.output)
-    draft.set(
-        "answer_is_span", inside >= _SPANS, "data", f"{inside:.0%} of the answers stand word for word in the input"
-    )
+    passage = max(best.inputs, key=lambda column: column.median_chars)
+    inside = containment([passage], best.output)
+    reason = f"{inside:.0%} of the answers stand word for word in {passage.name!r}"
+    draft.set("answer_is_span", inside >= _SPANS, "data", reason)
     if len(best.inputs) < 2:
         return
-    passage = max(best.inputs, key=lambda column: column.median_chars)
     asked = ["\n".join(texts) for texts in zip(*(c.texts for c in best.inputs if c is not passage), strict=True)]
     answers = [answer.strip() for answer in best.output.texts]
     length, share = passage_length([row for row in zip(asked, passage.texts, answers, strict=True) if row[2]])
