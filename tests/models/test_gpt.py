@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from autogpt.models.gpt import GPT, Sight, sinusoids
+from autogpt.models.gpt import GPT, sinusoids
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.sight import Sight
 
 Make = Callable[..., GPT]
 

@@ -22,6 +22,7 @@ from autogpt.models.sizing import (
 FEATURES: list[dict[str, Any]] = [
     {},
     {"mlp": "relu2", "qk_norm": True},
+    {"value_embeddings": True, "residual_scalars": True},
     {"position": "learned", "tie_word_embeddings": False},
     {"position": "sinusoidal", "num_heads": 2},
 ]

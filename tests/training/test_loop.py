@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,10 @@ from autogpt.data.batching import Batch, Batches, BatchPlan, Encoded
 from autogpt.errors import TrainingError
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.hub import as_llama
 from autogpt.training.loop import TrainSettings, TrainState, averaged, load_state, save_state, start, train
-from autogpt.training.optim import Schedule
+from autogpt.training.objectives import weighted_token_loss
+from autogpt.training.optim import OptimizerKind, Schedule
 
 
 def _model(seed: int = 0, dropout: float = 0.1) -> GPT:
@@ -76,6 +80,81 @@ def test_resume_equals_the_unbroken_run_bit_for_bit(tmp_path: Path, cool: bool) 
         assert torch.equal(a, b), name
     for a, b in zip(unbroken.ema.average, second.ema.average, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resume_from_twenty_random_points_equals_the_unbroken_run(tmp_path: Path, optimizer: OptimizerKind) -> None:
+    """Through warm-up, plateau and cool-down, at the edges of epochs and of the average's four steps."""
+    settings, schedule = replace(SETTINGS, optimizer=optimizer), Schedule(5e-3, 3, cooldown_start=14, cooldown_steps=12)
+    points = sorted(random.Random(optimizer).sample(range(1, 26), 20))
+    unbroken = start(_model(), settings)
+    unbroken.schedule = schedule
+    for _ in train(unbroken, _batches(), settings):
+        if unbroken.step in points:
+            save_state(unbroken, tmp_path / str(unbroken.step))
+    assert unbroken.step == 26
+    for point in points:
+        torch.manual_seed(point)
+        resumed = start(_model(seed=point), settings)
+        assert load_state(resumed, tmp_path / str(point)) is not None
+        _drain(resumed, _batches(), 26, settings)
+        assert resumed.tokens == unbroken.tokens
+        for (name, a), b in zip(unbroken.model.named_parameters(), resumed.model.parameters(), strict=True):
+            assert torch.equal(a, b), (point, name)
+        for a, b in zip(unbroken.ema.average, resumed.ema.average, strict=True):
+            assert torch.equal(a, b)
+
+
+GOLDEN = [3.746, 3.123, 2.861, 2.549, 2.176, 1.896, 1.547, 1.398, 1.047, 0.8]
+"""Losses of steps 1, 6, 11, … of the run below. A change here is a change of what training does: say why."""
+
+
+def test_fifty_steps_equal_a_plain_loop_around_transformers_llama() -> None:
+    batches, settings = _batches(), replace(SETTINGS, learning_rate=3e-3, weight_decay=0.1)
+    state = start(_model(dropout=0.0), settings)
+    llama = copy.deepcopy(as_llama(state.model)).train()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in llama.parameters() if p.ndim >= 2], "weight_decay": 0.1},
+            {"params": [p for p in llama.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+    )
+    theirs = []
+    for step in range(50):
+        batch = batches.batch(step)
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1, (step + 1) / 3)
+        losses = F.cross_entropy(
+            llama(batch.ids_BT).logits[:, :-1].transpose(1, 2), batch.ids_BT[:, 1:], reduction="none"
+        )
+        loss = (losses * batch.weights_BT[:, 1:]).sum() / batch.weights_BT[:, 1:].sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(llama.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        theirs.append(loss.item())
+    ours = _drain(state, batches, 50, settings)
+    assert ours == pytest.approx(theirs, abs=2e-3)
+    assert ours[::5] == pytest.approx(GOLDEN, abs=5e-3)
+
+
+def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    """Against torch.optim.Muon and AdamW on the two groups, written out."""
+    batches, settings = _batches(), replace(SETTINGS, optimizer="muon", max_grad_norm=1e9)
+    ours, theirs = _model(dropout=0.0), _model(dropout=0.0)
+    list(train(start(ours, settings), batches, settings, until=1))
+    inner = [p for name, p in theirs.named_parameters() if "layers" in name and p.ndim == 2]
+    outer = [p for p in theirs.parameters() if all(p is not one for one in inner)]
+    assert len(inner) == 14
+    (weighted_token_loss(theirs, batches.batch(0)) / batches.batch(0).weights_BT[:, 1:].sum()).backward()
+    torch.optim.Muon(inner, lr=5e-3 / 3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw").step()
+    matrices = [p for p in outer if p.ndim == 2]
+    gains = [p for p in outer if p.ndim == 1]
+    torch.optim.AdamW(matrices, lr=5e-3 / 3, betas=(0.9, 0.95), weight_decay=0.1).step()
+    torch.optim.AdamW(gains, lr=5e-3 / 3, betas=(0.9, 0.95), weight_decay=0.0).step()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
 
 
 def test_one_step_equals_a_hand_written_one() -> None:

@@ -122,6 +122,6 @@ class Agent:
 
     def create_optimizer(self, model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW over the model's trainable parameters, as the training loop of this package uses it."""
-        from autogpt.training.optim import create_optimizer
+        from autogpt.training.optim import adamw
 
-        return create_optimizer(model, float(learning_rate))
+        return adamw(model.parameters(), float(learning_rate))

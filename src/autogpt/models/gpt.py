@@ -20,7 +20,6 @@ What this file does not do: attention weights as output, attention kernels other
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +35,8 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
 from autogpt.models import fused
-from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
+from autogpt.models.sight import Sight, one_token_late, previous_tokens
 
 __all__ = ["GPT", "GPTConfig", "GPTModel"]
 
@@ -81,53 +81,6 @@ class Linear(nn.Linear):
         self.std = 1 / math.sqrt(size_in) if std is None else std
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What every layer knows of the sequence beside its tokens.
-
-    Attributes:
-        mask: which tokens are seen, as `create_causal_mask` returns it; None for plainly causal.
-        rotation: cosines and sines of rotary positions.
-        previous_BS: index of the token before each one (its own for a first one); None where that is simply the one to
-            the left.
-    """
-
-    mask: Tensor | None
-    rotation: tuple[Tensor, Tensor] | None
-    previous_BS: Tensor | None
-
-
-def previous_tokens(attention_mask: Tensor | None, position_ids: Tensor | None, seen: int) -> Tensor | None:
-    """`Sight.previous_BS` of rows that are padded, packed or trees (tokens whose mask shows several branches).
-
-    In a tree, the token before is the visible one whose position is one less. With a cache, rows are not packed.
-    """
-    if attention_mask is not None and attention_mask.dim() == 4:
-        if seen or position_ids is None:
-            return None
-        visible_BTS = attention_mask[:, 0] if attention_mask.dtype == torch.bool else attention_mask[:, 0] == 0
-        is_before_BTS = visible_BTS & (position_ids[:, None, :] == position_ids[:, :, None] - 1)
-        own_S = torch.arange(position_ids.shape[1], device=position_ids.device)
-        return torch.where(is_before_BTS.any(-1), is_before_BTS.int().argmax(-1), own_S)
-    first_BS = None
-    if attention_mask is not None:
-        first_BS = attention_mask.long().cumsum(-1) <= 1
-    elif position_ids is not None and not seen:
-        first_BS = position_ids == 0
-    if first_BS is None:
-        return None
-    return torch.arange(first_BS.shape[1], device=first_BS.device) - (~first_BS).long()
-
-
-def one_token_late(k_BGSK: Tensor, previous_BS: Tensor | None) -> Tensor:
-    """Each token's key replaced by that of the token before it; a first token keeps its own."""
-    if previous_BS is None:
-        return torch.cat((k_BGSK[:, :, :1], k_BGSK[:, :, :-1]), 2)
-    index_BGSK = previous_BS[:, None, :, None].expand(k_BGSK.shape[0], k_BGSK.shape[1], -1, k_BGSK.shape[3])
-    late_BGSK = k_BGSK[:, :, : previous_BS.shape[1]].gather(2, index_BGSK)
-    return torch.cat((late_BGSK, k_BGSK[:, :, previous_BS.shape[1] :]), 2)  # the rest of a preallocated cache is unused
-
-
 class Attention(nn.Module):
     """Causal self-attention with grouped key-value heads."""
 
@@ -137,13 +90,15 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         self.late_heads = config.late_key_heads
         self.grouped = config.num_key_value_heads != config.num_attention_heads
-        kv_size = (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
+        kv_size = config.kv_size
         self.q_proj = Linear(config.hidden_size, config.hidden_size)
         self.k_proj = Linear(config.hidden_size, kv_size)
         self.v_proj = Linear(config.hidden_size, kv_size)
         self.o_proj = Linear(config.hidden_size, config.hidden_size, std=0.0)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
+        if config.has_value_embedding(layer_idx):
+            self.value_gate = Linear(min(GATE_INPUTS, config.hidden_size), kv_size // config.head_dim, std=0.0)
 
     def forward(self, x_BTD: Tensor, sight: Sight, cache: Cache | None) -> Tensor:
         B, T, _ = x_BTD.shape
@@ -151,6 +106,9 @@ class Attention(nn.Module):
         heads = (B, T, -1, self.head_dim)
         q_BTHK, k_BTGK = self.q_norm(self.q_proj(x_BTD).view(heads)), self.k_norm(self.k_proj(x_BTD).view(heads))
         v_BTGK = self.v_proj(x_BTD).view(heads)
+        if (own_BTGK := sight.values.get(self.layer_idx)) is not None:
+            gate_BTG = 2 * torch.sigmoid(self.value_gate(x_BTD[..., : self.value_gate.in_features]))
+            v_BTGK = v_BTGK + gate_BTG[..., None] * own_BTGK.to(v_BTGK.dtype)
         if rotation is not None:
             cos, sin = (part.to(q_BTHK.dtype) for part in rotation)
             q_BTHK, k_BTGK = fused.rotate(q_BTHK, cos, sin), fused.rotate(k_BTGK, cos, sin)
@@ -244,6 +202,9 @@ class GPTPreTrainedModel(PreTrainedModel):
             init.copy_(module.inv_freq, module.frequencies())
         elif isinstance(module, Linear):
             init.normal_(module.weight, std=module.std)
+        elif isinstance(module, GPTModel) and self.config.residual_scalars:
+            init.ones_(module.stream_scale)
+            init.zeros_(module.input_scale)
 
 
 _IGNORED = {"cache_position", "num_items_in_batch", "output_attentions", "token_type_ids"}
@@ -259,6 +220,14 @@ class GPTModel(GPTPreTrainedModel):
             self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         if config.position == "rope":
             self.rotary = Rotary(config)
+        if config.value_embeddings:
+            layers = filter(config.has_value_embedding, range(config.num_hidden_layers))
+            self.value_embeds = nn.ModuleDict(
+                {str(layer): nn.Embedding(config.vocab_size, config.kv_size) for layer in layers}
+            )
+        if config.residual_scalars:
+            self.stream_scale = nn.Parameter(torch.ones(config.num_hidden_layers))
+            self.input_scale = nn.Parameter(torch.zeros(config.num_hidden_layers))
         self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_init()
@@ -308,14 +277,16 @@ class GPTModel(GPTPreTrainedModel):
             position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
         x_BTD, rotation = self._with_positions(x_BTD, position_ids)
         assert mask is None or isinstance(mask, Tensor)  # a BlockMask belongs to a kernel that this file does not use
-        sight = Sight(mask, rotation, previous_BS)
+        sight = Sight(mask, rotation, previous_BS, self._value_embeddings(input_ids))
         if self.config.dropout and self.training:
             x_BTD = fused.dropout(x_BTD, self.config.dropout)
 
-        states = []
-        for block in self.layers:
+        states, embedded_BTD = [], x_BTD
+        for layer, block in enumerate(self.layers):
             if output_hidden_states:
                 states.append(x_BTD)
+            if self.config.residual_scalars:
+                x_BTD = self.stream_scale[layer] * x_BTD + self.input_scale[layer] * embedded_BTD
             x_BTD = block(x_BTD, sight, past_key_values=past_key_values)
         x_BTD = self.norm(x_BTD)
         return BaseModelOutputWithPast(
@@ -323,6 +294,14 @@ class GPTModel(GPTPreTrainedModel):
             past_key_values=past_key_values if use_cache else None,
             hidden_states=(*states, x_BTD) if output_hidden_states else None,
         )
+
+    def _value_embeddings(self, input_ids: Tensor | None) -> dict[int, Tensor]:
+        if not self.config.value_embeddings:
+            return {}
+        if input_ids is None:
+            raise ValueError("value embeddings need input_ids")
+        heads = (*input_ids.shape, -1, self.config.head_dim)
+        return {int(layer): table(input_ids).view(heads) for layer, table in self.value_embeds.items()}
 
     def _with_positions(self, x_BTD: Tensor, position_ids: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Positions go into the residual stream (learned, sinusoidal) or into every attention (rotary)."""

@@ -7,7 +7,10 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-__all__ = ["GPTConfig"]
+__all__ = ["GATE_INPUTS", "GPTConfig"]
+
+GATE_INPUTS = 32
+"""Dimensions of the residual stream that open and close the gates of value embeddings."""
 
 
 @strict
@@ -25,6 +28,9 @@ class GPTConfig(PreTrainedConfig):
         late_key_heads: in so many key-value heads a token is found by the key of the token before it, so that one layer
             can copy what followed an earlier occurrence (smeared keys, Olsson et al. 2022; a whole head here, and
             nothing learnt).
+        value_embeddings: in every second layer, the last among them, a token brings a learnt vector of its own to the
+            values, behind a gate for each head (Zhou et al. 2024, "Value residual learning"; gated as in nanochat).
+        residual_scalars: each layer reads a learnt mix of the residual stream and of the embeddings.
         dropout: on the embeddings and on both residual branches. Not on attention weights: on a CPU that would
             leave the fused attention kernel.
         initializer_range: standard deviation of fresh token embeddings and of a fresh untied head.
@@ -44,6 +50,8 @@ class GPTConfig(PreTrainedConfig):
     position: Literal["rope", "learned", "sinusoidal"] = "rope"
     qk_norm: bool = False
     late_key_heads: int = 0
+    value_embeddings: bool = False
+    residual_scalars: bool = False
     tie_word_embeddings: bool = True
     dropout: float = 0.0
     rope_theta: float = 10000.0
@@ -83,6 +91,15 @@ class GPTConfig(PreTrainedConfig):
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def kv_size(self) -> int:
+        """Width of keys and of values, over all key-value heads."""
+        return (self.num_key_value_heads or self.num_attention_heads) * self.head_dim
+
+    def has_value_embedding(self, layer_idx: int) -> bool:
+        return self.value_embeddings and (self.num_hidden_layers - 1 - layer_idx) % 2 == 0
+
+    @property
     def is_llama_shaped(self) -> bool:
         """Whether `LlamaForCausalLM` computes the same from the same weights (dropout is training's; not counted)."""
-        return self.mlp == "swiglu" and self.position == "rope" and not (self.qk_norm or self.late_key_heads)
+        extras = self.qk_norm or self.late_key_heads or self.value_embeddings or self.residual_scalars
+        return self.mlp == "swiglu" and self.position == "rope" and not extras

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from autogpt.errors import ConfigError
-from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
 
 __all__ = [
     "activation_bytes",
@@ -79,21 +79,20 @@ def shape_for(
     )
 
 
-def _kv_size(config: GPTConfig) -> int:
-    return (config.num_key_value_heads or config.num_attention_heads) * config.head_dim
-
-
 def _layer_weights(config: GPTConfig) -> int:
     """Weights in the matrix products of one layer."""
     d = config.hidden_size
-    attention = 2 * d * d + 2 * d * _kv_size(config)
+    attention = 2 * d * d + 2 * d * config.kv_size
     return attention + (3 if config.mlp == "swiglu" else 2) * d * config.intermediate_size
 
 
 def parameters_without_embeddings(config: GPTConfig) -> int:
     """Parameters of all layers and norms: everything but token embeddings, learned positions and the head."""
     norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
-    return config.num_hidden_layers * (_layer_weights(config) + norms) + config.hidden_size
+    with_values = sum(map(config.has_value_embedding, range(config.num_hidden_layers)))
+    gates = with_values * min(GATE_INPUTS, config.hidden_size) * (config.kv_size // config.head_dim)
+    scalars = 2 * config.num_hidden_layers if config.residual_scalars else 0
+    return config.num_hidden_layers * (_layer_weights(config) + norms) + config.hidden_size + gates + scalars
 
 
 def parameters(config: GPTConfig) -> int:
@@ -101,7 +100,12 @@ def parameters(config: GPTConfig) -> int:
     tables = config.vocab_size * (1 if config.tie_word_embeddings else 2)
     if config.position == "learned":
         tables += config.max_position_embeddings
-    return parameters_without_embeddings(config) + tables * config.hidden_size
+    with_values = sum(map(config.has_value_embedding, range(config.num_hidden_layers)))
+    return (
+        parameters_without_embeddings(config)
+        + tables * config.hidden_size
+        + with_values * config.vocab_size * config.kv_size
+    )
 
 
 def flops_per_token(config: GPTConfig, context: int) -> int:
@@ -122,7 +126,7 @@ def activation_bytes(config: GPTConfig, tokens: int) -> int:
     d = config.hidden_size
     residual = 2 * 4 * d  # the float32 input of both norms
     products = 2 * (2 * d + 2 * d)  # the bf16 input of the products after both norms, the queries, the heads' output
-    keys = 2 * 2 * _kv_size(config)
+    keys = 2 * 2 * config.kv_size
     probabilities = 2 * config.num_attention_heads * config.max_position_embeddings
     feed_forward = 2 * (4 if config.mlp == "swiglu" else 3) * config.intermediate_size
     layer = residual + products + keys + probabilities + feed_forward

@@ -25,9 +25,12 @@ from autogpt.errors import StoreError, TrainingError
 from autogpt.events import Event
 from autogpt.training import checkpoint
 from autogpt.training.objectives import weighted_token_loss
-from autogpt.training.optim import Ema, Schedule, create_optimizer
+from autogpt.training.optim import Ema, Optimizer, OptimizerKind, Schedule, create_optimizer
 
 __all__ = ["Objective", "TrainSettings", "TrainState", "averaged", "load_state", "save_state", "start", "train"]
+
+_REMEMBERED = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+"""What AdamW and Muon keep of a parameter."""
 
 Objective = Callable[[Any, Batch], torch.Tensor]
 
@@ -38,7 +41,8 @@ class TrainSettings:
 
     Attributes:
         learning_rate: peak rate.
-        weight_decay: AdamW decay of the matrices.
+        weight_decay: decay of the matrices.
+        optimizer: see `create_optimizer`.
         warmup_steps: steps in which the rate rises.
         max_grad_norm: gradients are clipped to this norm.
         precision: fp32, or bf16 autocast.
@@ -49,6 +53,7 @@ class TrainSettings:
 
     learning_rate: float
     weight_decay: float = 0.1
+    optimizer: OptimizerKind = "adamw"
     warmup_steps: int = 20
     max_grad_norm: float = 1.0
     precision: str = "fp32"
@@ -62,7 +67,7 @@ class TrainState:
     """Everything that training changes. `seconds` counts time inside the loop only."""
 
     model: Any
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizer
     ema: Ema
     schedule: Schedule
     step: int = 0
@@ -77,7 +82,7 @@ class TrainState:
 def start(model: Any, settings: TrainSettings) -> TrainState:
     """A fresh state at step 0. Seeds dropout."""
     torch.manual_seed(settings.seed)
-    optimizer = create_optimizer(model, settings.learning_rate, settings.weight_decay)
+    optimizer = create_optimizer(model, settings.learning_rate, settings.weight_decay, settings.optimizer)
     return TrainState(
         model, optimizer, Ema(model.parameters()), Schedule(settings.learning_rate, settings.warmup_steps)
     )
@@ -116,8 +121,7 @@ def train(
         began = time.perf_counter()
         batch = batches.batch(state.step).to(settings.device)
         rate = state.schedule.rate(state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        state.optimizer.set_rate(rate)
         total = 0.0
         weight = float(batch.weights_BT[:, 1:].sum())
         for part in _parts(batch, settings.micro_tokens):
@@ -132,7 +136,7 @@ def train(
             )
         norm = torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad()
         state.ema.update(state.step)
         state.step += 1
         state.tokens += batch.tokens
@@ -173,7 +177,7 @@ def save_state(state: TrainState, folder: Path, extra: dict[str, Any] | None = N
     for (name, parameter), average in zip(_named_trained(state.model), state.ema.average, strict=True):
         tensors[f"weight.{name}"] = parameter
         tensors[f"average.{name}"] = average
-        for key, value in state.optimizer.state.get(parameter, {}).items():
+        for key, value in state.optimizer.state_of(parameter).items():
             tensors[f"optimizer.{key}.{name}"] = value
     meta = {"tokens": state.tokens, "seconds": state.seconds, "schedule": asdict(state.schedule), **(extra or {})}
     return checkpoint.save(folder, state.step, tensors, meta)
@@ -193,11 +197,8 @@ def load_state(state: TrainState, folder: Path) -> checkpoint.Checkpoint | None:
             raise StoreError(f"checkpoint in {folder.name} is of another model", found=name, todo="start the run anew")
         parameter.data.copy_(found.tensors[f"weight.{name}"])
         average.copy_(found.tensors[f"average.{name}"])
-        state.optimizer.state[parameter] = {
-            key: found.tensors[f"optimizer.{key}.{name}"].clone()
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimizer.{key}.{name}" in found.tensors
-        }
+        kept = {key: found.tensors.get(f"optimizer.{key}.{name}") for key in _REMEMBERED}
+        state.optimizer.restore(parameter, {key: value.clone() for key, value in kept.items() if value is not None})
     torch.set_rng_state(found.tensors["rng"])
     state.step, state.tokens = int(found.meta["step"]), int(found.meta["tokens"])
     state.seconds = float(found.meta["seconds"])

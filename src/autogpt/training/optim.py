@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
-__all__ = ["Ema", "Schedule", "create_optimizer"]
+__all__ = ["Ema", "Optimizer", "OptimizerKind", "Schedule", "adamw", "create_optimizer"]
+
+OptimizerKind: TypeAlias = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,65 @@ class Schedule:
         return None if self.cooldown_start is None else self.cooldown_start + self.cooldown_steps
 
 
-def create_optimizer(model: torch.nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; matrices decay, gains and biases do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+class Optimizer:
+    """One or more of PyTorch's optimizers, each with its own parameters, stepped together."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self._parts = tuple(parts)
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the coming step."""
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def state_of(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        """What is remembered of `parameter`: moments, step count; empty before the first step."""
+        return dict(self._of(parameter).state.get(parameter, {}))
+
+    def restore(self, parameter: torch.nn.Parameter, state: Mapping[str, torch.Tensor]) -> None:
+        self._of(parameter).state[parameter] = dict(state)
+
+    def _of(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+        held = (part for part in self._parts for group in part.param_groups for p in group["params"] if p is parameter)
+        return next(held)
+
+
+def create_optimizer(
+    model: torch.nn.Module, learning_rate: float, weight_decay: float = 0.0, kind: OptimizerKind = "adamw"
+) -> Optimizer:
+    """The optimizer of the trainable parameters; matrices decay, gains and biases do not.
+
+    Args:
+        kind: `adamw`; or `muon` (Jordan et al. 2024) for the matrices of the blocks and AdamW for everything else.
+            Muon's updates are scaled to AdamW's size (Liu et al. 2025), so that one rate and one decay serve both.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    inner = {name for name, p in trained if kind == "muon" and p.ndim == 2 and ".layers." in f".{name}"}
+    parts: list[torch.optim.Optimizer] = [
+        adamw([p for name, p in trained if name not in inner], learning_rate, weight_decay)
+    ]
+    if inner:
+        matrices = [p for name, p in trained if name in inner]
+        parts.append(
+            torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return Optimizer(parts)
+
+
+def adamw(
+    parameters: Iterable[torch.nn.Parameter], learning_rate: float, weight_decay: float = 0.0
+) -> torch.optim.AdamW:
+    """AdamW over those of `parameters` that are trained; matrices decay, gains and biases do not."""
+    trained = [p for p in parameters if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
