@@ -9,9 +9,9 @@ __all__ = ["table"]
 
 _INTRO = """# The main path on real tasks
 
-`autogpt fit SENTENCE --data TRAIN --test TEST --budget {budget} --fresh --json`, one process a task with {threads} CPU
-thread(s), on {machine}; the code is named in each row.
-Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --threads {threads} --out main_path.jsonl`.
+`autogpt fit SENTENCE --data TRAIN --test TEST --budget {budget} --fresh --json`, one process a task, on {machine}; the
+CPU threads of the process and the code are named in each row.
+Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --threads 1 --out main_path.jsonl`.
 
 Values are on test rows that no trial has read, with a bootstrap 95 % interval; p is a paired randomisation test of the
 model against that baseline on the same rows. "Trivial" is the best of majority, copy, lead, unigrams or nothing found;
@@ -41,12 +41,12 @@ def _best(lines: Sequence[Mapping[str, Any]], higher: bool) -> Mapping[str, Any]
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The whole page. Rows that failed are listed with their error."""
     first = rows[0]
-    lines = [_INTRO.format(budget=first["budget"], machine=first["machine"], threads=first["threads"])]
-    lines += ["| task | metric | model | trivial | learned | untuned base | rows | trials | seconds | code |"]
-    lines += ["| --- | --- | --- | --- | --- | --- | ---: | ---: | ---: | --- |"]
+    lines = [_INTRO.format(budget=first["budget"], machine=first["machine"])]
+    lines += ["| task | metric | model | trivial | learned | untuned base | rows | trials | seconds | threads | code |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |"]
     for row in rows:
         if row.get("error") or "report" not in row:
-            lines.append(f"| {row['id']} | failed: {row.get('error', '')[:120]} | | | | | | | | |")
+            lines.append(f"| {row['id']} | failed: {row.get('error', '')[:120]} | | | | | | | | | |")
             continue
         report, fit = row["report"], row["fit"]
         main = next(line for line in report["scores"] if line["name"] == report["primary"])
@@ -59,5 +59,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         shown = _cell(base) + (f" (n {base['n']})" if base else "")
         metric = f"{main['name']} {'↑' if higher else '↓'}"
         cells = [row["id"], metric, interval, _cell(trivial), _cell(learned), shown, main["n"], fit["trials"]]
-        lines.append("| " + " | ".join(map(str, [*cells, round(row["seconds"]), row["commit"]])) + " |")
+        lines.append("| " + " | ".join(map(str, [*cells, round(row["seconds"]), row["threads"], row["commit"]])) + " |")
     return "\n".join(lines)
