@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from autogpt.models.gpt import GPT, sinusoids
 from autogpt.models.gpt_config import GPTConfig
@@ -24,8 +24,10 @@ SHAPES: list[dict[str, Any]] = [
     {"mlp": "relu2", "qk_norm": True, "tie_word_embeddings": False},
     {"late_key_heads": 1},
     {"late_key_heads": 2, "position": "learned"},
+    {"value_embeddings": True, "residual_scalars": True, "num_hidden_layers": 3},
+    {"position": "learned", "mlp": "gelu", "norm": "layer", "bias": True},
 ]
-IDS = ["llama", "learned", "sinusoidal", "modern", "late keys", "late keys, learned"]
+IDS = ["llama", "learned", "sinusoidal", "modern", "late keys", "late keys, learned", "value embeddings", "gpt-2"]
 
 
 def llama_like(model: GPT) -> LlamaForCausalLM:
@@ -107,6 +109,35 @@ def test_bf16_training_is_near_float32(make: Make) -> None:
     assert rounded.dtype == torch.float32
     assert F.cosine_similarity(exact, rounded, dim=0) > 0.995
     assert rounded.norm() / exact.norm() == pytest.approx(1, abs=0.03)
+
+
+def test_logits_equal_gpt2_with_the_same_weights(make: Make) -> None:
+    model = make(position="learned", mlp="gelu", norm="layer", bias=True, num_key_value_heads=4, rms_norm_eps=1e-5)
+    c = model.config
+    shape = {"n_embd": c.hidden_size, "n_layer": c.num_hidden_layers, "n_head": c.num_attention_heads}
+    gpt2 = GPT2LMHeadModel(
+        GPT2Config(vocab_size=c.vocab_size, n_positions=64, n_inner=c.intermediate_size, **shape)
+    ).eval()
+    ours = model.state_dict()
+    theirs = {
+        "transformer.wte.weight": ours["model.embed_tokens.weight"],
+        "transformer.wpe.weight": ours["model.embed_positions.weight"],
+        "lm_head.weight": ours["lm_head.weight"],
+    }
+    places = {"attn.c_proj": "self_attn.o_proj", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+    for part in ("weight", "bias"):
+        theirs[f"transformer.ln_f.{part}"] = ours[f"model.norm.{part}"]
+        for layer in range(c.num_hidden_layers):
+            mine, other = f"model.layers.{layer}.", f"transformer.h.{layer}."
+            joined = torch.cat([ours[f"{mine}self_attn.{name}_proj.{part}"] for name in "qkv"])
+            theirs[f"{other}attn.c_attn.{part}"] = joined.t()  # GPT-2 keeps its matrices transposed
+            for name, own in places.items():
+                theirs[f"{other}{name}.{part}"] = ours[f"{mine}{own}.{part}"].t()
+            theirs[f"{other}ln_1.{part}"] = ours[f"{mine}input_layernorm.{part}"]
+            theirs[f"{other}ln_2.{part}"] = ours[f"{mine}post_attention_layernorm.{part}"]
+    gpt2.load_state_dict(theirs)
+    ids = random_ids()
+    torch.testing.assert_close(model(ids).logits, gpt2(ids).logits, atol=1e-5, rtol=1e-4)
 
 
 def test_shape_is_llamas() -> None:
@@ -335,7 +366,7 @@ def test_a_fresh_model_starts_as_the_identity_and_knows_nothing(tied: bool) -> N
         ({"num_key_value_heads": 3}, "cannot share"),
         ({"hidden_size": 12}, "even head size"),
         ({"dropout": 1.0}, "dropout"),
-        ({"mlp": "gelu"}, "mlp"),
+        ({"mlp": "relu"}, "mlp"),
         ({"position": "alibi"}, "position"),
     ],
 )

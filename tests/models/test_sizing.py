@@ -23,6 +23,7 @@ FEATURES: list[dict[str, Any]] = [
     {},
     {"mlp": "relu2", "qk_norm": True},
     {"value_embeddings": True, "residual_scalars": True},
+    {"position": "learned", "mlp": "gelu", "norm": "layer", "bias": True},
     {"position": "learned", "tie_word_embeddings": False},
     {"position": "sinusoidal", "num_heads": 2},
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from autogpt.data.splits import Dataset
 from autogpt.data.tokenizers import train_tokenizer
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
-from autogpt.types import Segment
+from autogpt.types import Example, Segment
 
 __all__ = ["Corpus"]
 
@@ -24,10 +25,14 @@ class Corpus:
     """The training split of `dataset`, rendered once and encoded on demand.
 
     Tokenizers are trained on the training split only; validation and test rows never shape a vocabulary.
+
+    Attributes:
+        shared: what an objective has computed from the rows and keeps for later trials of the run.
     """
 
     def __init__(self, spec: TaskSpec, dataset: Dataset) -> None:
         self.spec, self.dataset = spec, dataset
+        self.shared: dict[Hashable, Any] = {}
         self._tokenizers: dict[int, Any] = {}
         self._base_tokenizers: dict[Path, Any] = {}
         self._encoded: dict[tuple[int, float, int], list[Encoded]] = {}
@@ -38,8 +43,13 @@ class Corpus:
         return self.spec.kind is TaskKind.GENERATION
 
     @cached_property
+    def examples(self) -> list[Example]:
+        """What is learnt: the training rows, each once for every answer that it accepts."""
+        return [taught for example in self.dataset.train for taught in _with_every_answer(self.spec, example)]
+
+    @cached_property
     def segments(self) -> list[tuple[Segment, ...]]:
-        return [render(self.spec, example, answer=True) for example in self.dataset.train]
+        return [render(self.spec, example, answer=True) for example in self.examples]
 
     @cached_property
     def characters(self) -> int:
@@ -64,7 +74,7 @@ class Corpus:
         limit = 2**30 if self.packed else context
         key = (id(tokenizer), prompt_weight, limit)
         if key not in self._encoded:
-            names = [example.id for example in self.dataset.train]
+            names = [example.id for example in self.examples]
             self._encoded[key] = encode_all(
                 tokenizer, self.segments, max_tokens=limit, prompt_weight=prompt_weight, ids=names
             )
@@ -77,3 +87,10 @@ class Corpus:
         totals = [len(row.ids) for row in encoded]
         answers = [int(row.answer_mask().sum()) for row in encoded]
         return int(np.percentile(totals, 99)), int(np.percentile(answers, 99))
+
+
+def _with_every_answer(spec: TaskSpec, example: Example) -> list[Example]:
+    """A row with several references shows the model that each is right; one target of them would hide the others."""
+    if spec.is_label_task or not isinstance(example.target, str) or not example.references:
+        return [example]
+    return [replace(example, target=answer) for answer in dict.fromkeys((example.target, *example.references))]

@@ -2,9 +2,10 @@
 
 Features, each a field of `GPTConfig`: rotary, learned or sinusoidal positions; RMSNorm before every branch; optional
 norms on queries and keys (Henry et al. 2020); key heads one token late, for copying (Olsson et al. 2022); grouped-query
-attention (Ainslie et al. 2023); SwiGLU (Shazeer 2020) or ReLU² (So et al. 2021) feed-forward; tied or untied head;
-dropout. No bias anywhere. Parameter names and numerics are those of `LlamaForCausalLM`, so a model whose features are
-Llama's (`GPTConfig.is_llama_shaped`) needs no conversion.
+attention (Ainslie et al. 2023); SwiGLU (Shazeer 2020), ReLU² (So et al. 2021) or GELU feed-forward; value embeddings
+(Zhou et al. 2024) and residual scalars; tied or untied head; dropout; LayerNorm and biases (GPT-2). Parameter
+names and numerics are those of `LlamaForCausalLM`, so a model whose features are Llama's (`GPTConfig.is_llama_shaped`)
+needs no conversion.
 
 Shape suffixes: B batch, T tokens of this call, S tokens seen so far (cache included), D hidden size, H heads,
 G key-value heads, K head size, V vocabulary.
@@ -73,11 +74,17 @@ class Rotary(nn.Module):
         return angles.cos(), angles.sin()
 
 
-class Linear(nn.Linear):
-    """A product without bias. `std` is that of its fresh weights: None for 1/sqrt(fan-in), as keeps the scale."""
+def _norm(config: GPTConfig) -> nn.Module:
+    if config.norm == "layer":
+        return nn.LayerNorm(config.hidden_size, config.rms_norm_eps)
+    return RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def __init__(self, size_in: int, size_out: int, std: float | None = None) -> None:
-        super().__init__(size_in, size_out, bias=False)
+
+class Linear(nn.Linear):
+    """A product. `std` is that of its fresh weights: None for 1/sqrt(fan-in), as keeps the scale."""
+
+    def __init__(self, size_in: int, size_out: int, std: float | None = None, bias: bool = False) -> None:
+        super().__init__(size_in, size_out, bias=bias)
         self.std = 1 / math.sqrt(size_in) if std is None else std
 
 
@@ -91,10 +98,10 @@ class Attention(nn.Module):
         self.late_heads = config.late_key_heads
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         kv_size = config.kv_size
-        self.q_proj = Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = Linear(config.hidden_size, kv_size)
-        self.v_proj = Linear(config.hidden_size, kv_size)
-        self.o_proj = Linear(config.hidden_size, config.hidden_size, std=0.0)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias=config.bias)
+        self.k_proj = Linear(config.hidden_size, kv_size, bias=config.bias)
+        self.v_proj = Linear(config.hidden_size, kv_size, bias=config.bias)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, std=0.0, bias=config.bias)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         if config.has_value_embedding(layer_idx):
@@ -130,22 +137,26 @@ class Attention(nn.Module):
 class SwiGLU(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.bias)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0, bias=config.bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
 
 
-class ReLU2(nn.Module):
+class PlainMLP(nn.Module):
+    """Two products with ReLU² or GELU between them."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, std=0.0, bias=config.bias)
+        self.squared = config.mlp == "relu2"
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down_proj(F.relu(self.up_proj(x_BTD)).square())
+        inner_BTF = self.up_proj(x_BTD)
+        return self.down_proj(F.relu(inner_BTF).square() if self.squared else F.gelu(inner_BTF, approximate="tanh"))
 
 
 class Block(GradientCheckpointingLayer):
@@ -154,9 +165,8 @@ class Block(GradientCheckpointingLayer):
     def __init__(self, config: GPTConfig, layer_idx: int) -> None:
         super().__init__()
         self.self_attn = Attention(config, layer_idx)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else PlainMLP(config)
+        self.input_layernorm, self.post_attention_layernorm = _norm(config), _norm(config)
         self.dropout = config.dropout
 
     def forward(self, x_BTD: Tensor, sight: Sight, past_key_values: Cache | None = None) -> Tensor:
@@ -196,12 +206,16 @@ class GPTPreTrainedModel(PreTrainedModel):
         """
         if isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, RMSNorm):
+        elif isinstance(module, RMSNorm | nn.LayerNorm):
             init.ones_(module.weight)
+            if isinstance(module, nn.LayerNorm):
+                init.zeros_(module.bias)
         elif isinstance(module, Rotary):
             init.copy_(module.inv_freq, module.frequencies())
         elif isinstance(module, Linear):
             init.normal_(module.weight, std=module.std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, GPTModel) and self.config.residual_scalars:
             init.ones_(module.stream_scale)
             init.zeros_(module.input_scale)
@@ -229,7 +243,7 @@ class GPTModel(GPTPreTrainedModel):
             self.stream_scale = nn.Parameter(torch.ones(config.num_hidden_layers))
             self.input_scale = nn.Parameter(torch.zeros(config.num_hidden_layers))
         self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = _norm(config)
         self.post_init()
 
     def forward(

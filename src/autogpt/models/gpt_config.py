@@ -22,7 +22,9 @@ class GPTConfig(PreTrainedConfig):
         num_key_value_heads: None for as many as attention heads; otherwise a divisor of them.
         intermediate_size: width inside the feed-forward branch.
         max_position_embeddings: the context trained for; a hard limit for learned positions only.
-        mlp: "swiglu" or "relu2".
+        mlp: "swiglu", "relu2", or "gelu" (Hendrycks & Gimpel 2016, the tanh form), as GPT-2 has it.
+        norm: "rms", or "layer" (Ba et al. 2016), as GPT-2 has it.
+        bias: whether the products inside the blocks have biases, as GPT-2's have.
         position: "rope", "learned" or "sinusoidal" (Vaswani et al. 2017).
         qk_norm: RMSNorm on each head's queries and keys before rotation.
         late_key_heads: in so many key-value heads a token is found by the key of the token before it, so that one layer
@@ -46,7 +48,9 @@ class GPTConfig(PreTrainedConfig):
     num_key_value_heads: int | None = None
     intermediate_size: int = 704
     max_position_embeddings: int = 512
-    mlp: Literal["swiglu", "relu2"] = "swiglu"
+    mlp: Literal["swiglu", "relu2", "gelu"] = "swiglu"
+    norm: Literal["rms", "layer"] = "rms"
+    bias: bool = False
     position: Literal["rope", "learned", "sinusoidal"] = "rope"
     qk_norm: bool = False
     late_key_heads: int = 0
@@ -69,8 +73,14 @@ class GPTConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Called by `@strict` after construction; raises ValueError for a shape that cannot be built."""
-        if self.mlp not in ("swiglu", "relu2") or self.position not in ("rope", "learned", "sinusoidal"):
-            raise ValueError(f"no such mlp or position: {self.mlp!r}, {self.position!r}")
+        known = {
+            "mlp": ("swiglu", "relu2", "gelu"),
+            "position": ("rope", "learned", "sinusoidal"),
+            "norm": ("rms", "layer"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"no such {name}: {getattr(self, name)!r}, expected one of {', '.join(values)}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of {self.num_attention_heads} heads")
         if self.num_attention_heads % (self.num_key_value_heads or self.num_attention_heads):
@@ -101,5 +111,12 @@ class GPTConfig(PreTrainedConfig):
     @property
     def is_llama_shaped(self) -> bool:
         """Whether `LlamaForCausalLM` computes the same from the same weights (dropout is training's; not counted)."""
-        extras = self.qk_norm or self.late_key_heads or self.value_embeddings or self.residual_scalars
+        extras = (
+            self.bias
+            or self.norm != "rms"
+            or self.qk_norm
+            or self.late_key_heads
+            or self.value_embeddings
+            or self.residual_scalars
+        )
         return self.mlp == "swiglu" and self.position == "rope" and not extras

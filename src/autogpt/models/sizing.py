@@ -86,13 +86,20 @@ def _layer_weights(config: GPTConfig) -> int:
     return attention + (3 if config.mlp == "swiglu" else 2) * d * config.intermediate_size
 
 
+def _norm_weights(config: GPTConfig) -> int:
+    return config.hidden_size * (2 if config.norm == "layer" else 1)
+
+
 def parameters_without_embeddings(config: GPTConfig) -> int:
     """Parameters of all layers and norms: everything but token embeddings, learned positions and the head."""
-    norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
+    norms = 2 * _norm_weights(config) + (2 * config.head_dim if config.qk_norm else 0)
+    if config.bias:
+        inner = (2 if config.mlp == "swiglu" else 1) * config.intermediate_size
+        norms += 3 * config.hidden_size + 2 * config.kv_size + inner
     with_values = sum(map(config.has_value_embedding, range(config.num_hidden_layers)))
     gates = with_values * min(GATE_INPUTS, config.hidden_size) * (config.kv_size // config.head_dim)
     scalars = 2 * config.num_hidden_layers if config.residual_scalars else 0
-    return config.num_hidden_layers * (_layer_weights(config) + norms) + config.hidden_size + gates + scalars
+    return config.num_hidden_layers * (_layer_weights(config) + norms) + _norm_weights(config) + gates + scalars
 
 
 def parameters(config: GPTConfig) -> int:
