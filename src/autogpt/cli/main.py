@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, models, runs
+from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, models, pretrain, runs
 from autogpt.errors import AutoGPTError
 
 __all__ = ["app", "main", "run"]
@@ -56,6 +56,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
+app.command("pretrain")(pretrain.pretrain)
 app.command("doctor")(doctor.doctor)
 
 

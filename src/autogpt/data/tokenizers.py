@@ -38,7 +38,9 @@ MOST_TRAINING_CHARACTERS = 1_000_000
 """Text a vocabulary is learnt from; twice as much takes twice as long and saves half a percent of the tokens."""
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, *, most_characters: int | None = None
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer (Sennrich et al. 2016; bytes after Radford et al. 2019) learnt from `texts`.
 
     Any text comes back as it was by `decode(encode_text(...))`. All 256 bytes are in the vocabulary, so nothing is
@@ -48,6 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     Args:
         texts: the training split's texts; none at all is allowed.
         vocab_size: upper limit of the vocabulary, control tokens included; small corpora give fewer entries.
+        most_characters: text to learn from in place of a million characters; what many will use is worth more time.
 
     Raises:
         ConfigError: `vocab_size` is smaller than 259, every byte and three control tokens.
@@ -72,7 +75,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         max_token_length=MOST_TOKEN_BYTES,
     )
-    backend.train_from_iterator(_spaced(texts), trainer)
+    backend.train_from_iterator(_spaced(texts, most_characters), trainer)
     bos_id = backend.token_to_id(BOS)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, bos_id)]
@@ -87,13 +90,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
-def _spaced(texts: Iterable[str]) -> list[str]:
+def _spaced(texts: Iterable[str], most: int | None = None) -> list[str]:
+    most = MOST_TRAINING_CHARACTERS if most is None else most
     kept = list(texts)
     total = sum(map(len, kept))
-    if total <= MOST_TRAINING_CHARACTERS:
+    if total <= most:
         return kept
     # Bresenham's rule: text i is taken when the whole part of i × share grows.
-    share = MOST_TRAINING_CHARACTERS / total
+    share = most / total
     return [text for place, text in enumerate(kept) if int((place + 1) * share) > int(place * share)]
 
 
