@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def no_own_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bases that this checkout may hold stay out of the tests, which know the machine they run on."""
+    monkeypatch.setattr("autogpt.models.bases.OWN_BASES", Path(_home.name) / "no-bases")
+
+
 def pytest_unconfigure() -> None:
     _home.cleanup()
 

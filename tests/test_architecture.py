@@ -58,13 +58,12 @@ TESTED_WITH = {
     "evaluation/metrics.py": "evaluation/test_metrics_labels.py",
     "evaluation/resampling.py": "evaluation/test_evaluate.py",
     "stages.py": "test_pipeline.py",
+    "models/sight.py": "models/test_gpt.py",
     "evaluation/final.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",
     "run.py": "test_pipeline.py",
-    "training/candidate.py": "test_pipeline.py",
     "training/objectives.py": "training/test_loop.py",
     "training/optim.py": "training/test_loop.py",
-    "training/starts.py": "test_pipeline.py",
     "delivery.py": "test_pipeline.py",
 }
 """Inner parts that are tested through the module they serve."""

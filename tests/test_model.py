@@ -50,6 +50,22 @@ def test_labels_come_with_probabilities_in_the_order_of_the_rows(tmp_path: Path)
     assert model.generate("the cat 0") == found[0]["prediction"]
 
 
+def test_a_fitted_temperature_changes_how_sure_it_is_and_nothing_else(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.CLASSIFICATION, labels=["cat", "bird", "天气"])
+    rows = [{"text": text, "out": ["cat", "bird"][i % 2]} for i, text in enumerate(TEXTS * 5)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    plain, measured = model.predict(rows), model.evaluate(data)
+    model.recipe["temperature"] = 2.0
+    for before, after in zip(plain, model.predict(rows), strict=True):
+        roots = {label: share**0.5 for label, share in before["scores"].items()}
+        assert after["prediction"] == before["prediction"]
+        assert after["scores"] == pytest.approx({k: v / sum(roots.values()) for k, v in roots.items()}, abs=1e-5)
+    again = model.evaluate(data)
+    for name in ("accuracy", "macro_f1"):
+        assert again["metrics"][name] == measured["metrics"][name]
+
+
 def test_entities_are_spans_of_the_text(tmp_path: Path) -> None:
     model = _model(tmp_path / "m", TaskKind.EXTRACTION, labels=["THING"])
     text = "the cat sat on the mat"

@@ -90,6 +90,7 @@ def deliver(
         "context": candidate.context,
         "max_new_tokens": candidate.max_new_tokens,
         "repetition_penalty": candidate.repetition_penalty,
+        "temperature": candidate.temperature,
         "budget_s": run.row.budget_s,
         "config": dict(study.best.config),
         "fit": _summary(run, spec, study, report, folder),

@@ -163,7 +163,13 @@ class Model:
             texts = self.engine.complete([self._prompt(e) for e in examples], chosen)
             return [{"prediction": text} for text in texts]
         found = predict(self.engine, self.spec, examples, chosen, with_likelihood=False)
-        return [self._document(prediction) for prediction in found]
+        return [self._document(prediction) for prediction in self._calibrated(found)]
+
+    def _calibrated(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Probabilities of labels at the temperature that was fitted on validation rows; the answers stay."""
+        from autogpt.evaluation.calibration import tempered
+
+        return tempered(predictions, float(self.recipe.get("temperature", 1.0)))
 
     def _document(self, prediction: Prediction) -> dict[str, Any]:
         document: dict[str, Any] = {"prediction": plain(prediction.target)}
@@ -209,7 +215,7 @@ class Model:
         sampling = self._sampling({}, interactive=False)
         writes = self.spec.kind is not TaskKind.GENERATION
         predictions = predict(self.engine, self.spec, examples, sampling, with_text=writes)
-        scores = score(self.spec, examples, predictions, resamples=EvaluationConfig().bootstrap)
+        scores = score(self.spec, examples, self._calibrated(predictions), resamples=EvaluationConfig().bootstrap)
         return scores_document(self.name, len(examples), scores)
 
     def score(self, text: str | Mapping[str, Any]) -> float:

@@ -14,6 +14,7 @@ from autogpt.events import Consumer, Event, JsonlConsumer
 from autogpt.search.racing import Budget
 from autogpt.store.artifacts import RunFolder
 from autogpt.store.database import RunRow, Store
+from autogpt.training.watching import Watch
 
 __all__ = ["Run", "recorded"]
 
@@ -26,6 +27,7 @@ class Run:
 
     Attributes:
         stages: stage → seconds.
+        watch: says when training goes wrong.
         busy_s: seconds spent training and scoring; the rest is overhead.
         reasons: option → why "auto" became what it is.
     """
@@ -39,6 +41,7 @@ class Run:
     reasons: dict[str, str] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     busy_s: float = 0.0
+    watch: Watch = field(default_factory=Watch)
     _stage: tuple[str, float] = ("start", 0.0)
     _beat: float = 0.0
 
@@ -47,8 +50,9 @@ class Run:
 
     def take(self, event: Event) -> None:
         """Hand `event` to every consumer, and tell the store now and then that the run is alive."""
-        for consumer in self.consumers:
-            consumer(event)
+        for told in (event, *self.watch.look(event)):
+            for consumer in self.consumers:
+                consumer(told)
         if time.monotonic() - self._beat > _HEARTBEAT_S:
             self._beat = time.monotonic()
             self.store.heartbeat(self.row.id, self.budget.elapsed())

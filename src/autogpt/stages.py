@@ -36,7 +36,7 @@ from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, Judgement, finish
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import Machine, probe
-from autogpt.training.starts import choose_bases
+from autogpt.training.starts import Start, base_options, choose_bases, preferred
 
 __all__ = ["Bench", "evaluate", "finish_best", "search", "set_up", "show_baselines"]
 
@@ -56,7 +56,7 @@ class Bench:
     dataset: Dataset
     corpus: Corpus
     machine: Machine
-    bases: Mapping[str, Path]
+    bases: Mapping[str, Start]
     space: Space
     validator: Validator
     reasons: Mapping[str, str]
@@ -73,7 +73,14 @@ def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], s
     reasons = {"precision": f"{machine.precision}: {machine.reason}; {machine.threads} threads"}
     bases = choose_bases(config.base, corpus, machine, seconds, reasons)
     scratch = config.base in ("auto", SCRATCH)
-    space = space_for(spec, corpus.characters, tuple(bases), scratch=scratch).narrowed(config.search.space)
+    space = space_for(
+        spec,
+        corpus.characters,
+        tuple(bases),
+        scratch=scratch,
+        first=preferred(bases, corpus) if scratch else None,
+        **base_options(bases),
+    ).narrowed(config.search.space)
     validator = Validator(spec, dataset.valid, config.evaluation.search_rows)
     return Bench(spec, dataset, corpus, machine, bases, space, validator, reasons)
 
@@ -121,7 +128,14 @@ def search(run: Run, bench: Bench) -> Study:
         state = candidate.state
         for rung in options.rungs:
             with run.busy():
-                for event in train(state, candidate.batches, candidate.settings, until=candidate.max_steps):
+                steps = train(
+                    state,
+                    candidate.batches,
+                    candidate.settings,
+                    until=candidate.max_steps,
+                    objective=candidate.objective,
+                )
+                for event in steps:
                     run.take(event)
                     if state.seconds >= rung * full_s:
                         break
@@ -194,6 +208,8 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
         sampling, why = bench.validator.best_sampling(_engine(bench, candidate, candidate.model), sampling)
         candidate.repetition_penalty = sampling.repetition_penalty
         run.reasons["repetition_penalty"] = why
+        candidate.temperature, why = bench.validator.best_temperature(_engine(bench, candidate, candidate.model))
+        run.reasons["temperature"] = why
     return candidate
 
 
@@ -217,6 +233,7 @@ def evaluate(run: Run, bench: Bench, candidate: Candidate) -> Examination:
             bench.dataset.sealed.open(),
             limits=ExamLimits(max(20, int(free_s / (1.1 * row_s))), sampling, run.config.evaluation.bootstrap),
             base=_untuned_base(run, bench),
+            temperature=candidate.temperature,
         )
 
 
@@ -224,13 +241,15 @@ def _untuned_base(run: Run, bench: Bench) -> UntunedBase | None:
     """The base of the search, or the first pulled one: a yardstick even where it was not worth a trial."""
     if run.budget.seconds < _BASE_FROM_S:
         return None
-    folders = dict(bench.bases) or {name: resolve(name, home()) for name in available(home())}
+    folders = {name: start.folder for name, start in bench.bases.items()}
+    folders = folders or {name: resolve(name, home()) for name in available(home())}
     for name, folder in folders.items():
 
         def load(folder: Path = folder) -> Engine:
             half = bench.machine.precision == "bf16"
             model, tokenizer = load_model(folder, dtype=torch.bfloat16 if half else torch.float32)
-            return Engine(model, tokenizer, context=1024, precision=bench.machine.precision)
+            context = min(1024, getattr(model.config, "max_position_embeddings", 1024))
+            return Engine(model, tokenizer, context=context, precision=bench.machine.precision)
 
         return UntunedBase(Path(name).name, load, run.config.evaluation.base_rows, _BASE_SHARE * run.budget.seconds)
     return None

@@ -26,7 +26,7 @@ SUMMARY = {
         {"name": "TF-IDF + logistic regression", "value": 0.8, "ci95": [0.75, 0.85]},
     ],
     "better_than_best_baseline": {"difference": 0.1, "p_value": 0.0004},
-    "verdict": "better than the best baseline, TF-IDF + logistic regression",
+    "verdict": "Clearly better than TF-IDF.",
     "trials": 7,
     "best_config": {"lr": 0.001},
     "seconds": 61.0,

@@ -245,7 +245,7 @@ def test_a_known_task_is_shown_with_the_verdict_of_then(
     told = pipeline.fit
     monkeypatch.setattr(pipeline, "fit", lambda *args, consumers, **options: told(*args, consumers=(), **options))
     done = cli("fit", "sort", "--data", rows)
-    assert "better than the best baseline" in done.out
+    assert "Clearly better than TF-IDF." in done.out
     assert "autogpt models show topics" in done.out
 
 

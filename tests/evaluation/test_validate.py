@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autogpt.evaluation import validate
+from autogpt.evaluation.calibration import tempered_scores
 from autogpt.evaluation.validate import Validator
 from autogpt.generation.sampling import Sampling
 from autogpt.tasks.spec import METRIC_DIRECTION, METRICS_OF_KIND, TaskKind, TaskSpec
@@ -48,3 +49,20 @@ def test_the_smallest_penalty_that_scores_best_is_taken(
 def test_where_nothing_is_written_nothing_is_tuned() -> None:
     validator = Validator(_spec(TaskKind.GENERATION), ROWS, 48)
     assert validator.best_sampling(None, Sampling(seed=3))[0] == Sampling(seed=3)  # type: ignore[arg-type]
+
+
+def test_label_probabilities_are_fitted_to_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine times in ten right and told with certainty: at the fitted temperature it says 90 %."""
+
+    def predict(_: Any, __: Any, rows: Sequence[Example]) -> list[Prediction]:
+        return [Prediction("a b c", scores={"a b c": 0.999, "other": 0.001}) for _ in rows]
+
+    monkeypatch.setattr(validate, "predict", predict)
+    rows = [*ROWS[:54], *(Example(f"x{i}", {"text": "row"}, "other", ("other",)) for i in range(6))]
+    temperature, why = Validator(_spec(TaskKind.CLASSIFICATION), rows, 48).best_temperature(None)  # type: ignore[arg-type]
+    assert tempered_scores({"a": 0.999, "b": 0.001}, temperature)["a"] == pytest.approx(0.9, abs=1e-3)
+    assert "60 validation rows" in why
+
+
+def test_where_no_label_is_chosen_no_temperature_is_fitted() -> None:
+    assert Validator(_spec(TaskKind.SUMMARIZATION), ROWS, 48).best_temperature(None)[0] == 1.0  # type: ignore[arg-type]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
+from autogpt.errors import ModelError
 from autogpt.models.adapters import add_lora, is_adapted, merge, trainable_parameters
 from autogpt.models.gpt import GPT
 
@@ -61,3 +63,23 @@ def test_merging_gives_a_plain_model_and_leaves_the_adapted_one(make: Make) -> N
 def test_a_model_without_adapters_comes_back_itself(make: Make) -> None:
     model = make()
     assert merge(model) is model
+
+
+def test_layers_to_adapt_may_be_named(make: Make) -> None:
+    adapted = add_lora(make(), rank=4, alpha=8, targets=("q_proj", "v_proj"))
+    names = {name.split(".")[-4] for name, p in adapted.named_parameters() if p.requires_grad}
+    assert names == {"q_proj", "v_proj"}
+
+
+def test_names_that_the_architecture_does_not_have(make: Make) -> None:
+    with pytest.raises(
+        ModelError, match="no linear layer called 'query' in GPT; known: down_proj, gate_proj"
+    ) as caught:
+        add_lora(make(), rank=4, alpha=8, targets=("q_proj", "query"))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="did you mean 'q_proj'"):
+        add_lora(make(), rank=4, alpha=8, targets=("q_pro",))
+    bare = make()
+    bare.model.layers = torch.nn.ModuleList()
+    with pytest.raises(ModelError, match="nothing to adapt"):
+        add_lora(bare, rank=4, alpha=8)

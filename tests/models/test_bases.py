@@ -16,11 +16,12 @@ from transformers import PreTrainedTokenizerFast
 
 from autogpt.errors import ModelError
 from autogpt.models import bases
-from autogpt.models.bases import CATALOGUE, Base, available, describe, pull, resolve
+from autogpt.models.bases import CATALOGUE, Base, available, describe, own_bases, pull, resolve
 from autogpt.models.gpt import GPT
 from autogpt.models.hub import load_model, save_model
 
 Make = Callable[..., GPT]
+REAL_FOLDER = bases.OWN_BASES  # read before any test: they see none
 
 
 @pytest.fixture
@@ -79,6 +80,27 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AUTOGPT_OFFLINE", "0")  # HF_HUB_OFFLINE is still set: the library itself refuses
     with pytest.raises(ModelError, match="cannot be fetched as a hub id"):
         resolve("owner/model", tmp_path)
+
+
+# --- our own ---------------------------------------------------------------------------------------------------------
+
+
+def test_our_own_bases_lie_in_the_checkout(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout, home = tmp_path / "checkout", tmp_path / "home"
+    (checkout / "bases" / "notes").mkdir(parents=True)
+    folder.rename(checkout / "bases" / "zh-en-tiny")
+    monkeypatch.setattr(bases, "OWN_BASES", checkout / "bases")
+    assert own_bases() == {}  # a wheel: no project file beside the folder
+    (checkout / "pyproject.toml").write_text("", encoding="utf-8")
+    assert own_bases() == {"zh-en-tiny": checkout / "bases" / "zh-en-tiny"}
+    assert available(home) == ["zh-en-tiny"]
+    assert resolve("zh-en-tiny", home) == checkout / "bases" / "zh-en-tiny"
+    with pytest.raises(ModelError, match="did you mean 'zh-en-tiny'"):
+        resolve("zh-en-tin", home)
+
+
+def test_the_folder_of_our_own_bases_is_that_of_this_checkout(root: Path) -> None:
+    assert root / "bases" == REAL_FOLDER
 
 
 # --- pull ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from autogpt.errors import ModelError
 from autogpt.models.gpt import GPT, sinusoids
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sight import Sight
@@ -221,7 +222,7 @@ def test_late_keys_equal_attention_written_out(make: Make, kv_heads: int) -> Non
             weights = torch.stack([q[t, h] @ key / 8**0.5 for key in keys]).softmax(0)
             heads.append(sum(weight * v[j, g] for j, weight in enumerate(weights)))
         rows.append(torch.cat(heads))
-    found = attention(x_TD[None], Sight(None, None, None), None)[0]
+    found = attention(x_TD[None], Sight(None, None, None))[0]
     torch.testing.assert_close(found, attention.o_proj(torch.stack(rows)), atol=1e-5, rtol=1e-4)
 
 
@@ -236,7 +237,7 @@ def test_one_layer_with_late_keys_copies_what_followed(make: Make) -> None:
         attention.o_proj.weight.copy_(torch.eye(32))
     vectors = torch.nn.functional.normalize(torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
     x_BTD = vectors[[0, 1, 2, 3, 4, 1]][None]
-    assert F.cosine_similarity(attention(x_BTD, Sight(None, None, None), None)[0, -1], vectors[2], dim=0) > 0.95
+    assert F.cosine_similarity(attention(x_BTD, Sight(None, None, None))[0, -1], vectors[2], dim=0) > 0.95
 
 
 def test_beams_and_sampling_run(make: Make) -> None:
@@ -381,3 +382,10 @@ def test_arguments_that_nobody_reads_are_refused(make: Make) -> None:
         model(ids, atention_mask=torch.ones_like(ids))
     with pytest.raises(ValueError, match="either"):
         model()
+
+
+def test_a_sequence_longer_than_learned_positions(make: Callable[..., GPT]) -> None:
+    model = make(position="learned", max_position_embeddings=16)
+    assert model(torch.zeros(1, 16, dtype=torch.long)).logits.shape[1] == 16
+    with pytest.raises(ModelError, match="longer than the model; found 17 tokens; expected at most 16"):
+        model(torch.zeros(1, 17, dtype=torch.long))

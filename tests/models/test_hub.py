@@ -263,6 +263,15 @@ def test_a_broken_folder(saved: Path, damage: Callable[[Path], None], message: s
     assert str(saved) in str(caught.value)
 
 
+def test_a_tokenizer_larger_than_the_embeddings(make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    save_model(make(vocab_size=len(tokenizer) - 1), tokenizer, tmp_path / "m")
+    with pytest.raises(ModelError, match=f"do not match; found a vocabulary of {len(tokenizer)} for") as caught:
+        load_model(tmp_path / "m")
+    assert "\n" not in str(caught.value)
+    save_model(make(vocab_size=len(tokenizer) + 9), tokenizer, tmp_path / "m")  # rows to spare do no harm
+    assert load_model(tmp_path / "m")
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model folder"):
         load_model(tmp_path / "none")

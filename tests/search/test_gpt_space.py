@@ -7,7 +7,7 @@ import random
 import pytest
 
 from autogpt.errors import ConfigError
-from autogpt.search.gpt_space import space_for
+from autogpt.search.gpt_space import METHODS, space_for
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
 
@@ -50,3 +50,30 @@ def test_a_base_alone_leaves_nothing_of_scratch() -> None:
     assert "width" not in space.names
     with pytest.raises(ConfigError):
         space.narrowed({"width": 128})
+
+
+def test_each_method_has_its_own_learning_rate() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, ("base",), scratch=False)
+    own = {"full": {"base_lr"}, "last_k": {"top", "top_lr"}, "lora": {"rank", "lora_lr"}}
+    seen = [space.sample(random.Random(seed)) for seed in range(60)]
+    assert {config["method"] for config in seen} == set(METHODS)
+    for config in seen:
+        assert config.keys() & set.union(*own.values()) == own[config["method"]]
+
+
+def test_methods_and_blocks_that_a_base_allows() -> None:
+    spec = _spec(TaskKind.CLASSIFICATION)
+    space = space_for(spec, 100_000, ("base",), methods=("last_k", "lora"), depth=3)
+    configs = [space.sample(random.Random(seed)) for seed in range(60)]
+    assert {config.get("method") for config in configs} == {None, "last_k", "lora"}
+    assert {config["top"] for config in configs if "top" in config} == {1, 2}
+    assert "base_lr" not in space.names
+    assert space.narrowed({"start": "base"}).default["method"] == "last_k"
+    shallow = space_for(spec, 100_000, ("base",), scratch=False, methods=("last_k",), depth=1)
+    assert shallow.default["top"] == 1
+
+
+def test_the_search_may_begin_with_a_base() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, ("base",), first="base")
+    assert space.default["start"] == "base"
+    assert {space.sample(random.Random(seed))["start"] for seed in range(20)} == {"scratch", "base"}

@@ -60,7 +60,7 @@ def test_the_length_is_the_shortest_that_holds_enough_answers() -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("file", "least"), [("zh_cmrc2018", 0.84), ("en_squad_newwiki", 0.88)])
+@pytest.mark.parametrize(("file", "least"), [("zh_cmrc2018", 0.78), ("en_squad_newwiki", 0.88)])
 def test_test_questions_find_their_answers_in_what_training_chose(shared: Path, file: str, least: float) -> None:
     def rows(part: str) -> list[tuple[str, str, str]]:
         lines = (shared / "qa" / f"{file}.{part}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,3 +225,45 @@ def test_stopping_the_generator_leaves_a_whole_state() -> None:
     two = start(_model(), SETTINGS)  # seeds dropout, so it must come after the first one is through
     _drain(two, _batches(), 15)
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
+
+
+def _small_memory(most_rows: int) -> Callable[[GPT, Batch], torch.Tensor]:
+    """An objective on a machine whose memory holds so many rows, with the CPU allocator's own words."""
+
+    def objective(model: GPT, batch: Batch) -> torch.Tensor:
+        if len(batch.ids_BT) > most_rows:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+            )
+        return weighted_token_loss(model, batch)
+
+    return objective
+
+
+def test_when_memory_runs_out_the_step_is_done_again_in_halves_and_it_is_said() -> None:
+    batches, settings = _batches(tokens=512), replace(SETTINGS, max_grad_norm=10.0)
+    rows = max(len(batches.batch(step).ids_BT) for step in range(4))
+    small, large = start(_model(dropout=0.0), settings), start(_model(dropout=0.0), settings)
+    events = list(train(small, batches, settings, until=4, objective=_small_memory(rows // 2)))
+    list(train(large, batches, settings, until=4))
+    said = [event for event in events if event.kind == "training.out_of_memory"]
+    assert [event.data["micro_tokens"] for event in said] == [small.micro_tokens]
+    assert len([event for event in events if event.kind == "training.step"]) == 4
+    for (name, a), b in zip(small.model.named_parameters(), large.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4), name
+
+
+def test_when_memory_runs_out_twice_it_ends_with_a_word() -> None:
+    state = start(_model(), SETTINGS)
+    with pytest.raises(TrainingError, match="memory ran out at step 0") as caught:
+        list(train(state, _batches(tokens=512), SETTINGS, until=4, objective=_small_memory(1)))
+    assert "\n" not in str(caught.value)
+    assert "DefaultCPUAllocator" in str(caught.value)
+
+
+def test_other_runtime_errors_are_not_taken_for_it() -> None:
+    def broken(model: GPT, batch: Batch) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(train(start(_model(), SETTINGS), _batches(), SETTINGS, until=2, objective=broken))

@@ -194,7 +194,7 @@ def said(event: Event, text: Text) -> list[str]:
         case "pipeline.baseline":
             value = f"{show.number(data.get('value'))} {show.interval(data.get('ci95'))}".rstrip()
             return [text("baseline", name=data.get("name", ""), value=value)]
-        case "pipeline.note":
+        case "pipeline.note" | "training.noticed":
             return [str(data.get("message", ""))]
     return []
 

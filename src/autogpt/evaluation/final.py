@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autogpt.evaluation.baselines import ladder
+from autogpt.evaluation.calibration import calibration_note, tempered
 from autogpt.evaluation.evaluate import Comparison, paired_test, score
 from autogpt.generation.engine import Engine
 from autogpt.generation.predict import predict
@@ -115,6 +116,7 @@ def examine(
     *,
     limits: ExamLimits,
     base: UntunedBase | None,
+    temperature: float = 1.0,
 ) -> Examination:
     """Score the model once on the test rows, and everything it has to beat on the same ones.
 
@@ -122,13 +124,17 @@ def examine(
         train: what the baselines learn from.
         test: the sealed rows, just opened.
         base: the untuned base, when there is one.
+        temperature: of the model's label probabilities, as it was fitted on validation rows.
     """
     # In the file's order rows may be sorted by label; whoever answers only the first ones must meet all of them.
     rows = tuple(random.Random(0).sample(list(test), len(test))[: limits.rows])
     notes = []
     if len(rows) < len(test):
         notes.append(f"evaluated on {len(rows)} of {len(test)} test rows: the budget allows no more")
-    predictions = _answers(engine, spec, rows, limits.sampling)
+    told = _answers(engine, spec, rows, limits.sampling)
+    predictions = tuple(tempered(told, temperature))
+    if spec.kind is TaskKind.CLASSIFICATION and (note := calibration_note(rows, told, predictions)):
+        notes.append(note)
     rungs = [
         Rung(
             baseline.name,

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 
+from autogpt.evaluation.calibration import fit_temperature
 from autogpt.evaluation.metrics import get_metric
 from autogpt.generation.engine import Engine
 from autogpt.generation.predict import likelihoods, predict
@@ -56,6 +57,14 @@ class Validator:
         best = max(scores, key=lambda penalty: (sign * scores[penalty], -penalty))
         told = ", ".join(f"{penalty}: {value:.4g}" for penalty, value in scores.items())
         return sampling.with_options({"repetition_penalty": best}), f"{best} of {told} on {len(rows)} validation rows"
+
+    def best_temperature(self, engine: Engine) -> tuple[float, str]:
+        """The temperature that makes label probabilities say how sure one can be, and why in words; else 1."""
+        if self.spec.kind is not TaskKind.CLASSIFICATION:
+            return 1.0, "only the probabilities of single labels are calibrated"
+        scores = [prediction.scores for prediction in predict(engine, self.spec, self.examples)]
+        fitted = round(fit_temperature(scores, [str(example.target) for example in self.examples]), 4)
+        return fitted, f"{fitted:.3g} makes the labels of {len(scores)} validation rows most likely"
 
     def judge(self, engine: Engine, max_new_tokens: int) -> Judgement:
         """The deciding metric, and the mean loss of the reference answers, on the same rows.

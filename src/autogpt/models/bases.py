@@ -27,11 +27,14 @@ from autogpt.config import offline
 from autogpt.errors import ModelError
 from autogpt.registry import did_you_mean
 
-__all__ = ["CATALOGUE", "Base", "available", "describe", "pull", "resolve"]
+__all__ = ["CATALOGUE", "Base", "available", "describe", "own_bases", "pull", "resolve"]
 
 BASE_FILE = "base.json"
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "tokenizer.model")
 """What is fetched of a hub model: weights as safetensors, settings, tokenizer. Never code or pickled weights."""
+
+OWN_BASES = Path(__file__).resolve().parents[3] / "bases"
+"""Where a checkout of the source keeps the bases that this project trained itself; no such folder in a wheel."""
 
 Progress = Callable[..., object]
 """Called with bytes done and, by position or as `total`, bytes in all."""
@@ -86,19 +89,30 @@ def _folder(name: str, home: Path) -> Path:
     return home / "cache" / "bases" / name
 
 
+def own_bases() -> dict[str, Path]:
+    """Name → folder of the bases that come with a checkout of the source; none where the package was installed."""
+    if not (OWN_BASES.parent / "pyproject.toml").is_file():
+        return {}
+    return {path.parent.name: path.parent for path in sorted(OWN_BASES.glob("*/config.json"))}
+
+
 def available(home: Path) -> list[str]:
-    """Names of the catalogue's bases that are pulled, sorted."""
-    return sorted(name for name in CATALOGUE if (_folder(name, home) / BASE_FILE).is_file())
+    """Names of the bases on this machine, sorted: those of the catalogue that are pulled, and our own."""
+    pulled = {name for name in CATALOGUE if (_folder(name, home) / BASE_FILE).is_file()}
+    return sorted(pulled | own_bases().keys())
 
 
 def resolve(name: str, home: Path) -> Path:
-    """The folder of a base: `name` is a folder, a catalogue name (already pulled), or a hub id `owner/model`.
+    """The folder of a base: `name` is a folder, one of our own bases, a catalogue name (already pulled), or a hub id
+    `owner/model`.
 
     Raises:
         ModelError: nothing has this name, it is not pulled yet, or the hub cannot be reached.
     """
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
+    if name in own_bases():
+        return own_bases()[name]
     if name in CATALOGUE:
         if name not in available(home):
             raise ModelError(f"base {name!r} is not on this machine yet", todo=f"run: autogpt models pull {name}")
@@ -107,7 +121,8 @@ def resolve(name: str, home: Path) -> Path:
         return _from_hub(name, home)
     if "/" in name or os.sep in name:
         raise ModelError(f"no model folder {name!r}", todo="check the path")
-    raise ModelError(f"no base is called {name!r}", todo=f"{did_you_mean(name, list(CATALOGUE))}, or give a folder")
+    known = [*CATALOGUE, *own_bases()]
+    raise ModelError(f"no base is called {name!r}", todo=f"{did_you_mean(name, known)}, or give a folder")
 
 
 def _from_hub(name: str, home: Path) -> Path:

@@ -21,6 +21,7 @@ What this file does not do: attention weights as output, attention kernels other
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
+from autogpt.errors import ModelError
 from autogpt.models import fused
 from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
 from autogpt.models.sight import Sight, one_token_late, previous_tokens
@@ -107,13 +109,16 @@ class Attention(nn.Module):
         if config.has_value_embedding(layer_idx):
             self.value_gate = Linear(min(GATE_INPUTS, config.hidden_size), kv_size // config.head_dim, std=0.0)
 
-    def forward(self, x_BTD: Tensor, sight: Sight, cache: Cache | None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, sight: Sight, own_BTGK: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """`own_BTGK`: value embeddings of the tokens."""
         B, T, _ = x_BTD.shape
         mask, rotation = sight.mask, sight.rotation
         heads = (B, T, -1, self.head_dim)
         q_BTHK, k_BTGK = self.q_norm(self.q_proj(x_BTD).view(heads)), self.k_norm(self.k_proj(x_BTD).view(heads))
         v_BTGK = self.v_proj(x_BTD).view(heads)
-        if (own_BTGK := sight.values.get(self.layer_idx)) is not None:
+        if own_BTGK is not None:
             gate_BTG = 2 * torch.sigmoid(self.value_gate(x_BTD[..., : self.value_gate.in_features]))
             v_BTGK = v_BTGK + gate_BTG[..., None] * own_BTGK.to(v_BTGK.dtype)
         if rotation is not None:
@@ -123,8 +128,8 @@ class Attention(nn.Module):
         if cache is not None:
             k_BGSK, v_BGSK = cache.update(k_BGSK, v_BGSK, self.layer_idx)
         if self.late_heads:
-            late_BGSK, own_BGSK = k_BGSK[:, : self.late_heads], k_BGSK[:, self.late_heads :]
-            k_BGSK = torch.cat((one_token_late(late_BGSK, sight.previous_BS), own_BGSK), 1)
+            late_BGSK, timely_BGSK = k_BGSK[:, : self.late_heads], k_BGSK[:, self.late_heads :]
+            k_BGSK = torch.cat((one_token_late(late_BGSK, sight.previous_BS), timely_BGSK), 1)
         if mask is None and T > 1:
             # Plainly causal, so nothing was cached before; a preallocated cache may be longer than what it holds.
             y_BHTK = fused.causal_attention(q_BHTK, k_BGSK[:, :, :T], v_BGSK[:, :, :T])
@@ -169,8 +174,10 @@ class Block(GradientCheckpointingLayer):
         self.input_layernorm, self.post_attention_layernorm = _norm(config), _norm(config)
         self.dropout = config.dropout
 
-    def forward(self, x_BTD: Tensor, sight: Sight, past_key_values: Cache | None = None) -> Tensor:
-        y_BTD = self.self_attn(self.input_layernorm(x_BTD), sight, past_key_values)
+    def forward(
+        self, x_BTD: Tensor, sight: Sight, own_BTGK: Tensor | None = None, past_key_values: Cache | None = None
+    ) -> Tensor:
+        y_BTD = self.self_attn(self.input_layernorm(x_BTD), sight, own_BTGK, past_key_values)
         x_BTD = x_BTD + self._drop(y_BTD)
         return x_BTD + self._drop(self.mlp(self.post_attention_layernorm(x_BTD)))
 
@@ -286,30 +293,42 @@ class GPTModel(GPTPreTrainedModel):
             past_key_values=past_key_values,
             position_ids=position_ids,
         )
+        assert mask is None or isinstance(mask, Tensor)  # a BlockMask belongs to a kernel that this file does not use
         previous_BS = previous_tokens(attention_mask, position_ids, seen) if self.config.late_key_heads else None
         if position_ids is None:
             position_ids = (torch.arange(x_BTD.shape[1], device=x_BTD.device) + seen)[None]
         x_BTD, rotation = self._with_positions(x_BTD, position_ids)
-        assert mask is None or isinstance(mask, Tensor)  # a BlockMask belongs to a kernel that this file does not use
-        sight = Sight(mask, rotation, previous_BS, self._value_embeddings(input_ids))
+        sight, values = Sight(mask, rotation, previous_BS), self._value_embeddings(input_ids)
         if self.config.dropout and self.training:
             x_BTD = fused.dropout(x_BTD, self.config.dropout)
-
-        states, embedded_BTD = [], x_BTD
-        for layer, block in enumerate(self.layers):
-            if output_hidden_states:
-                states.append(x_BTD)
-            if self.config.residual_scalars:
-                x_BTD = self.stream_scale[layer] * x_BTD + self.input_scale[layer] * embedded_BTD
-            x_BTD = block(x_BTD, sight, past_key_values=past_key_values)
-        x_BTD = self.norm(x_BTD)
+        states: list[Tensor] | None = [] if output_hidden_states else None
+        x_BTD = self._through_layers(x_BTD, sight, values, past_key_values, states)
         return BaseModelOutputWithPast(
             last_hidden_state=x_BTD,
             past_key_values=past_key_values if use_cache else None,
-            hidden_states=(*states, x_BTD) if output_hidden_states else None,
+            hidden_states=(*states, x_BTD) if states is not None else None,
         )
 
+    def _through_layers(
+        self,
+        x_BTD: Tensor,
+        sight: Sight,
+        values: Mapping[int, Tensor],
+        past_key_values: Cache | None,
+        states: list[Tensor] | None,
+    ) -> Tensor:
+        """The normalised output of the last layer; `states` takes in the input of each one."""
+        embedded_BTD = x_BTD
+        for layer, block in enumerate(self.layers):
+            if states is not None:
+                states.append(x_BTD)
+            if self.config.residual_scalars:
+                x_BTD = self.stream_scale[layer] * x_BTD + self.input_scale[layer] * embedded_BTD
+            x_BTD = block(x_BTD, sight, values.get(layer), past_key_values=past_key_values)
+        return self.norm(x_BTD)
+
     def _value_embeddings(self, input_ids: Tensor | None) -> dict[int, Tensor]:
+        """Layer → value embeddings of the tokens [B, T, G, K], for the layers that have them."""
         if not self.config.value_embeddings:
             return {}
         if input_ids is None:
@@ -322,6 +341,10 @@ class GPTModel(GPTPreTrainedModel):
         if self.config.position == "rope":
             return x_BTD, self.rotary(position_ids)
         if self.config.position == "learned":
+            if (length := x_BTD.shape[1]) > (most := self.config.max_position_embeddings):
+                raise ModelError(
+                    "a sequence is longer than the model", found=f"{length} tokens", expected=f"at most {most}"
+                )
             return x_BTD + self.embed_positions(position_ids), None
         # Brought down to the size of fresh token embeddings, which unit sinusoids would drown.
         waves_BTD = sinusoids(position_ids, self.config.hidden_size) * self.config.initializer_range

@@ -38,7 +38,17 @@ from autogpt.models.adapters import merge
 from autogpt.models.gpt import GPT, GPTModel
 from autogpt.models.gpt_config import GPTConfig
 
-__all__ = ["as_gpt", "as_llama", "load_model", "quiet", "register", "replaced_folder", "save_model", "write_model"]
+__all__ = [
+    "as_gpt",
+    "as_llama",
+    "check_vocabulary",
+    "load_model",
+    "quiet",
+    "register",
+    "replaced_folder",
+    "save_model",
+    "write_model",
+]
 
 _SHARED_FIELDS = (
     "vocab_size",
@@ -252,7 +262,21 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[PreTr
             found=f"{len(lacking)} weights missing or of another shape, {lacking[0]} the first",
             todo="save, pull or train it again",
         )
+    check_vocabulary(model, tokenizer, f"model folder {str(folder)!r}")
     return model.eval(), tokenizer
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    """Raises ModelError when the tokenizer writes ids that the model has no embedding for; `where` names the two."""
+    embeddings: Any = model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"tokenizer and model of {where} do not match",
+            found=f"a vocabulary of {len(tokenizer)} for {rows} embeddings",
+            expected="an embedding for each token",
+            todo="take the tokenizer that the model was trained with",
+        )
 
 
 def _check_files(folder: Path) -> None:

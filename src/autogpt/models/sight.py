@@ -5,8 +5,7 @@ Shape suffixes as in `gpt`: B batch, T tokens of this call, S tokens seen so far
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,13 +22,11 @@ class Sight:
         rotation: cosines and sines of rotary positions.
         previous_BS: index of the token before each one (its own for a first one); None where that is simply the one to
             the left.
-        values: layer → value embeddings of the tokens of this call [B, T, G, K].
     """
 
     mask: Tensor | None
     rotation: tuple[Tensor, Tensor] | None
     previous_BS: Tensor | None
-    values: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def previous_tokens(attention_mask: Tensor | None, position_ids: Tensor | None, seen: int) -> Tensor | None:

@@ -8,9 +8,13 @@ from typing import Any
 from autogpt.search.space import Choice, Float, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["SCRATCH", "space_for"]
+__all__ = ["METHODS", "SCRATCH", "space_for"]
 
 SCRATCH = "scratch"
+METHODS = ("full", "last_k", "lora")
+"""What of a base is trained: everything, its last blocks, or low-rank matrices beside its linear layers."""
+
+_TOPS = (1, 2, 4, 8)
 
 
 _WIDTHS = (96, 128, 192, 256, 384)
@@ -44,26 +48,41 @@ def _vocabulary(characters: int) -> int:
     return 2048 if characters < 600_000 else 4096
 
 
-def space_for(spec: TaskSpec, characters: int, bases: Sequence[str], *, scratch: bool = True) -> Space:
+def space_for(
+    spec: TaskSpec,
+    characters: int,
+    bases: Sequence[str],
+    *,
+    scratch: bool = True,
+    first: str | None = None,
+    methods: Sequence[str] = METHODS,
+    depth: int = _TOPS[-1],
+) -> Space:
     """The space of configurations.
 
     Args:
         characters: size of the rendered training text.
         bases: pretrained starting points that fit the machine and the budget.
         scratch: whether training from scratch is allowed.
+        first: the start that is tried first; None for from scratch, where that is allowed.
+        methods: what of the bases may be trained, of `METHODS`, the default first.
+        depth: blocks of the shallowest base.
     """
     starts = ((SCRATCH,) if scratch else ()) + tuple(bases)
     # Minutes allow some thousand steps: small ones are many. Plain text, whose every token teaches, takes larger ones.
     step = 2048 if spec.kind is TaskKind.GENERATION else 1024
     parameters = [
-        Parameter("start", Choice(starts), starts[0], None, "from scratch, or a pretrained base"),
+        Parameter("start", Choice(starts), first or starts[0], None, "from scratch, or a pretrained base"),
         Parameter("epochs", Choice((10, 20, 40, 80)), 40, None, "passes over the data at the most"),
         Parameter("tokens_per_step", _around(_STEPS, step), step, None, "padded tokens of one step"),
     ]
+    if spec.kind is TaskKind.PREFERENCE:
+        what = "likelihood of the chosen answers alone, or DPO against the rejected ones"
+        parameters.append(Parameter("objective", Choice(("nll", "dpo")), "nll", None, what))
     if scratch:
         parameters += _from_scratch(spec.kind, characters)
     if bases:
-        parameters += _from_base({"start": tuple(bases)})
+        parameters += _from_base({"start": tuple(bases)}, methods, depth)
     return Space(tuple(parameters))
 
 
@@ -89,11 +108,21 @@ def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
     return parameters
 
 
-def _from_base(tuned: Mapping[str, tuple[Any, ...]]) -> list[Parameter]:
-    full, lora = {**tuned, "method": ("full",)}, {**tuned, "method": ("lora",)}
-    return [
-        Parameter("method", Choice(("full", "lora")), "full", tuned, "what of the base is trained"),
-        Parameter("rank", Choice((8, 16, 32)), 16, lora, "rank of the LoRA matrices"),
-        Parameter("lora_lr", Float(1e-4, 3e-3, log=True), 5e-4, lora, "peak learning rate of LoRA"),
-        Parameter("base_lr", Float(1e-5, 1e-3, log=True), 1e-4, full, "peak learning rate of full fine-tuning"),
-    ]
+def _from_base(tuned: Mapping[str, tuple[Any, ...]], methods: Sequence[str], depth: int) -> list[Parameter]:
+    full, last, lora = ({**tuned, "method": (method,)} for method in METHODS)
+    tops = tuple(top for top in _TOPS if top <= depth)
+    own = {
+        "full": [
+            Parameter("base_lr", Float(1e-5, 1e-3, log=True), 1e-4, full, "peak learning rate of full fine-tuning")
+        ],
+        "last_k": [
+            Parameter("top", Choice(tops), tops[min(1, len(tops) - 1)], last, "blocks trained, from the last one down"),
+            Parameter("top_lr", Float(5e-5, 3e-3, log=True), 5e-4, last, "peak learning rate of the last blocks"),
+        ],
+        "lora": [
+            Parameter("rank", Choice((8, 16, 32)), 16, lora, "rank of the LoRA matrices"),
+            Parameter("lora_lr", Float(1e-4, 3e-3, log=True), 5e-4, lora, "peak learning rate of LoRA"),
+        ],
+    }
+    method = Parameter("method", Choice(tuple(methods)), methods[0], tuned, "what of the base is trained")
+    return [method, *(parameter for name in METHODS if name in methods for parameter in own[name])]

@@ -96,7 +96,10 @@ def finish(candidate: Candidate, plan: FinishPlan, validate: Validate) -> Iterat
     yield _evaluated(state.step, first)
     while elapsed() < constant_s and state.step < candidate.max_steps and stale < plan.patience:
         until = min(elapsed() + pause, constant_s)
-        for event in train(state, candidate.batches, candidate.settings, until=candidate.max_steps):
+        steps = train(
+            state, candidate.batches, candidate.settings, until=candidate.max_steps, objective=candidate.objective
+        )
+        for event in steps:
             yield event
             if elapsed() >= until:
                 break
@@ -135,7 +138,7 @@ def _cool_down(candidate: Candidate, plan: FinishPlan, elapsed: Callable[[], flo
     share = plan.cooldown_share / (1 - plan.cooldown_share)
     steps = max(10, int(min(0.95 * left * rate, max(share * state.step, 50))))
     state.schedule = replace(state.schedule, cooldown_start=state.step, cooldown_steps=steps)
-    for event in train(state, candidate.batches, candidate.settings):
+    for event in train(state, candidate.batches, candidate.settings, objective=candidate.objective):
         yield event
         if elapsed() > plan.seconds:  # the machine became slower than it was: what follows needs its time too
             break

@@ -24,7 +24,7 @@ from autogpt.data.batching import Batch, Batches
 from autogpt.errors import StoreError, TrainingError
 from autogpt.events import Event
 from autogpt.training import checkpoint
-from autogpt.training.objectives import weighted_token_loss
+from autogpt.training.objectives import backbone, weighted_token_loss
 from autogpt.training.optim import Ema, Optimizer, OptimizerKind, Schedule, create_optimizer
 
 __all__ = ["Objective", "TrainSettings", "TrainState", "averaged", "load_state", "save_state", "start", "train"]
@@ -48,6 +48,7 @@ class TrainSettings:
         precision: fp32, or bf16 autocast.
         device: where the batches go.
         micro_tokens: most padded tokens of one forward pass; larger batches are accumulated.
+        compile: run the blocks through torch.compile; pays when many steps of one shape follow.
         seed: of dropout.
     """
 
@@ -59,12 +60,18 @@ class TrainSettings:
     precision: str = "fp32"
     device: str = "cpu"
     micro_tokens: int = 16384
+    compile: bool = False
     seed: int = 0
 
 
 @dataclass(slots=True)
 class TrainState:
-    """Everything that training changes. `seconds` counts time inside the loop only."""
+    """Everything that training changes.
+
+    Attributes:
+        seconds: time inside the loop only.
+        micro_tokens: most tokens of one forward pass since memory ran out; None while it has not.
+    """
 
     model: Any
     optimizer: Optimizer
@@ -73,6 +80,7 @@ class TrainState:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    micro_tokens: int | None = None
 
     @property
     def tokens_per_s(self) -> float:
@@ -82,6 +90,9 @@ class TrainState:
 def start(model: Any, settings: TrainSettings) -> TrainState:
     """A fresh state at step 0. Seeds dropout."""
     torch.manual_seed(settings.seed)
+    if settings.compile:
+        for block in backbone(model).base_model.layers:
+            block.compile(dynamic=False)
     optimizer = create_optimizer(model, settings.learning_rate, settings.weight_decay, settings.optimizer)
     return TrainState(
         model, optimizer, Ema(model.parameters()), Schedule(settings.learning_rate, settings.warmup_steps)
@@ -99,6 +110,40 @@ def _parts(batch: Batch, limit: int) -> Iterator[Batch]:
         yield batch.rows(first, first + size)
 
 
+def _gradients(state: TrainState, batch: Batch, settings: TrainSettings, objective: Objective) -> float | None:
+    """Add up the gradients of `batch` and return its mean loss; None when memory ran out, and smaller parts may do."""
+    total, weight = 0.0, float(batch.weights_BT[:, 1:].sum())
+    try:
+        for part in _parts(batch, state.micro_tokens or settings.micro_tokens):
+            with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
+                loss = objective(state.model, part)
+            (loss / weight).backward()
+            total += float(loss.detach())
+        return total / weight
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        if state.micro_tokens is not None:
+            raise TrainingError(
+                f"memory ran out at step {state.step}, also with half of a batch at a time",
+                found=" ".join(str(error).split())[:200],
+                todo="narrow search.space to smaller shapes or fewer tokens_per_step",
+            ) from error
+    state.optimizer.zero_grad()
+    state.micro_tokens = max(1, min(settings.micro_tokens, batch.ids_BT.numel()) // 2)
+    if settings.device == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is the allocator's error: PyTorch raises a plain RuntimeError for the CPU's."""
+    told = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "DefaultCPUAllocator" in told or "not enough memory" in told
+    )
+
+
 def train(
     state: TrainState,
     batches: Batches,
@@ -112,8 +157,11 @@ def train(
     The batch of a step depends on the step alone and dropout on the saved random state, so a restored state continues
     bit for bit as if it had never stopped.
 
+    When memory runs out, the step is done again in halves, and so are all that follow; a `training.out_of_memory` event
+    says so.
+
     Raises:
-        TrainingError: the loss is not finite; the state is then not to be used again.
+        TrainingError: the loss is not finite, and the state not to be used again; or memory ran out a second time.
     """
     model, trained = state.model, [p for p in state.model.parameters() if p.requires_grad]
     model.train()
@@ -122,14 +170,10 @@ def train(
         batch = batches.batch(state.step).to(settings.device)
         rate = state.schedule.rate(state.step)
         state.optimizer.set_rate(rate)
-        total = 0.0
-        weight = float(batch.weights_BT[:, 1:].sum())
-        for part in _parts(batch, settings.micro_tokens):
-            with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
-                loss = objective(model, part)
-            (loss / weight).backward()
-            total += float(loss.detach())
-        loss_mean = total / weight
+        loss_mean = _gradients(state, batch, settings, objective)
+        if loss_mean is None:
+            yield Event("training.out_of_memory", {"step": state.step, "micro_tokens": state.micro_tokens})
+            continue
         if not loss_mean < 1e4:
             raise TrainingError(
                 f"the loss is {loss_mean:.4g} at step {state.step}", todo="lower the learning rate (search.space.lr)"
@@ -150,6 +194,7 @@ def train(
                 "lr": rate,
                 "grad_norm": round(float(norm), 4),
                 "tokens_per_s": round(state.tokens_per_s),
+                "epoch": round(state.step / batches.steps_per_epoch, 3),
             },
         )
         model.train()

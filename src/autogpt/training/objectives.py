@@ -5,6 +5,7 @@ Shapes: B rows, T tokens, D hidden width, N chosen tokens, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 
 from autogpt.data.batching import Batch
 
-__all__ = ["backbone", "token_losses", "weighted_token_loss"]
+__all__ = ["backbone", "tensors_of", "token_losses", "weighted_loss_of", "weighted_token_loss", "wide"]
 
 _LOGITS_PER_CHUNK = 8 * 2**20
 """Most logits held at once (32 MB in fp32): larger chunks fall out of the cache and are slower."""
@@ -23,13 +24,24 @@ def backbone(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def tensors_of(batch: Batch) -> dict[str, Any]:
+    """The tensors of a batch by name, also of a batch that holds more than `Batch` does."""
+    held = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in held.items() if isinstance(value, torch.Tensor)}
+
+
+def wide(logits: torch.Tensor) -> torch.Tensor:
+    """Logits in fp32 at least; double precision stays as it is."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def token_losses(model: Any, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in nats of each target, fp32, computed in chunks so that the logits are never held whole."""
+    """Cross-entropy in nats of each target, at least fp32, computed in chunks: the logits are never held whole."""
     head = backbone(model).get_output_embeddings()
     vocabulary = head.weight.shape[0]
     chunk = max(64, _LOGITS_PER_CHUNK // vocabulary)
     losses = [
-        F.cross_entropy(head(hidden).float(), targets, reduction="none")
+        F.cross_entropy(wide(head(hidden)), targets, reduction="none")
         for hidden, targets in zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
     ]
     return torch.cat(losses) if losses else hidden_ND.new_zeros(0)
@@ -42,6 +54,11 @@ def weighted_token_loss(model: Any, batch: Batch) -> torch.Tensor:
     most of the softmax. Batches are padded on the right, so a causal model needs no padding mask.
     """
     hidden_BTD = backbone(model).base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    return weighted_loss_of(model, hidden_BTD, batch)
+
+
+def weighted_loss_of(model: Any, hidden_BTD: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """`weighted_token_loss` from the model's final hidden states, however they were computed."""
     weights_BT = batch.weights_BT[:, 1:]
     chosen_BT = weights_BT > 0
     losses_N = token_losses(model, hidden_BTD[:, :-1][chosen_BT], batch.ids_BT[:, 1:][chosen_BT])

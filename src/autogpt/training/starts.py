@@ -1,66 +1,263 @@
-"""Which pretrained bases are worth a trial here: those that can see enough of the data in the time there is."""
+"""Which pretrained bases are worth a trial here, and how each is started from: methods, vocabulary, cost."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import json
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from autogpt.config import home
+from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.corpus import Corpus
-from autogpt.models.bases import available, describe, resolve
-from autogpt.search.gpt_space import SCRATCH
+from autogpt.errors import ModelError, TrainingError
+from autogpt.models.bases import available, describe, own_bases, resolve
+from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.sizing import parameters
+from autogpt.models.trimming import FLOOR, Vocabulary, trim_vocabulary
+from autogpt.search.gpt_space import METHODS, SCRATCH
+from autogpt.training.cost import Limits, Rates, Work, free_bytes, probe_rates, replace_shape, verdict
 from autogpt.training.machine import Machine
 
-__all__ = ["choose_bases"]
+__all__ = ["Start", "base_options", "choose_bases", "preferred"]
 
-_SHARE_OF_PEAK = 0.35
-"""Fine-tuning reaches about this share of the matrix product rate that `probe` measures."""
+LEAST_EPOCHS, LEAST_EPOCHS_OWN = 4.0, 2.0
+"""Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data. Bases of
+our own are small, and know the two languages of this project."""
+LARGEST_SHARE_KEPT = 0.7
+"""A vocabulary is trimmed when at most this share of it stays: a few rows less are not worth another tokenizer."""
+LONGEST_TRIMMED_CHARACTERS = 20_000_000
+"""Of larger data the vocabulary is trimmed by an even sample; the rest is written with what stays."""
 
-_LEAST_EPOCHS = 4.0
-"""Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data."""
 _LANGUAGE_TOKENS_PER_CHARACTER = {"zh": 0.9, "en": 0.4}
 """Above this a tokenizer spells a language out byte by byte: the base has hardly seen it."""
+_TOKENS_PER_STEP, _TOP, _RANK = 1024, 1, 16
+"""What methods are judged by before a configuration is known: the cheapest of each."""
+_SHARE_FOR_STORE = 0.4
+"""Of the free memory; so much may the kept hidden states of a frozen trunk take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A pretrained base as trials start from it.
+
+    Attributes:
+        folder: of the base.
+        tokenizer: of the base, trimmed where `vocabulary` says so.
+        vocabulary: the entries that stay; None for all of them.
+        shape: with that vocabulary; of an architecture that is not ours, the nearest of ours.
+        methods: what of it may be trained here, the best first.
+        limits: what a trial may cost.
+        scored: share of the training tokens whose prediction is learnt.
+        positions: longest sequence that it reads.
+        why: the vocabulary is what it is, in words.
+    """
+
+    folder: Path
+    tokenizer: Any
+    vocabulary: Vocabulary | None
+    shape: GPTConfig
+    methods: tuple[str, ...]
+    limits: Limits
+    scored: float
+    positions: int
+    why: str = ""
+
+    @property
+    def store_bytes(self) -> int:
+        """Most bytes of hidden states that are kept."""
+        return int(_SHARE_FOR_STORE * (self.limits.bytes or 2**32))
+
+    def check(self, config: Mapping[str, Any], *, context: int, steps: int) -> None:
+        """Raises TrainingError with the reason when `config` cannot be trained here in time and memory.
+
+        Args:
+            context: tokens of a row.
+            steps: of one epoch.
+        """
+        if config["method"] not in self.methods:
+            found = f"method {config['method']}"
+            raise TrainingError("left out before it started", found=found, expected=f"one of {', '.join(self.methods)}")
+        work = self.work(
+            config["method"], config["tokens_per_step"], context, config.get("top", 0), config.get("rank", 0)
+        )
+        fits, reason = verdict(work, self.limits, steps=steps)
+        if not fits:
+            raise TrainingError(
+                "left out before it started", found=reason, todo="give a larger --budget or narrow search.space"
+            )
+
+    def work(self, method: str, tokens: int, context: int, top: int, rank: int) -> Work:
+        """What a step of `method` does."""
+        return Work(self.shape, tokens, context, self.scored, method, min(top, self.shape.num_hidden_layers), rank)  # type: ignore[arg-type]
 
 
 def choose_bases(
     option: str, corpus: Corpus, machine: Machine, seconds: float, reasons: MutableMapping[str, str]
-) -> dict[str, Path]:
-    """Name → folder of the bases to search over; the reason for each decision goes into `reasons`.
+) -> dict[str, Start]:
+    """Name → start of the bases to search over, our own first.
+
+    The reason for each decision goes into `reasons`.
 
     Args:
         option: auto, scratch, or the one base to use whatever it costs.
         seconds: left for search and training together.
+
+    Raises:
+        ModelError: the base that was asked for is not there, or does not fit this machine's memory.
     """
     if option == SCRATCH:
         reasons["base"] = "from scratch: asked for"
         return {}
+    memory = free_bytes(machine.device)
     if option != "auto":
-        reasons["base"] = f"{option}: asked for"
-        return {option: resolve(option, home())}
-    chosen: dict[str, Path] = {}
+        folder = resolve(option, home())
+        limits = Limits(Rates(0.0, 0.0, 0.0, machine.precision), None, memory)
+        start, reason = _start(folder, corpus, limits)
+        if start is None:
+            raise ModelError(f"base {option!r} cannot be trained on this machine", found=reason)
+        reasons["base"] = f"{option}: asked for; {reason}"
+        reasons[f"vocabulary {option}"] = start.why
+        return {option: start}
     names = available(home())
-    for name in names:
-        folder = resolve(name, home())
-        verdict = _verdict(folder, corpus, machine, seconds)
-        reasons[f"base {name}"] = verdict[1]
-        if verdict[0]:
-            chosen[name] = folder
     if not names:
         reasons["base"] = "from scratch: no base is pulled (autogpt models pull smollm2-135m)"
+        return {}
+    chosen: dict[str, Start] = {}
+    rates: Rates | None = None
+    for name in sorted(names, key=lambda name: (name not in own_bases(), name)):
+        folder = resolve(name, home())
+        if (foreign := _foreign(folder, corpus)) is not None:
+            reasons[f"base {name}"] = f"left out: {foreign}"
+            continue
+        rates = rates or probe_rates(machine)
+        epochs = LEAST_EPOCHS_OWN if name in own_bases() else LEAST_EPOCHS
+        start, reason = _start(folder, corpus, Limits(rates, seconds, memory, epochs))
+        reasons[f"base {name}"] = f"{'left out' if start is None else 'searched'}: {reason}"
+        if start is not None:
+            chosen[name] = start
+            reasons[f"vocabulary {name}"] = start.why
     return chosen
 
 
-def _verdict(folder: Path, corpus: Corpus, machine: Machine, seconds: float) -> tuple[bool, str]:
-    tokenizer = corpus.base_tokenizer(folder)
-    sample = ["".join(segment.text for segment in row) for row in corpus.segments[:200]]
-    characters = max(1, sum(map(len, sample)))
-    fertility = sum(len(ids) for ids in tokenizer(sample, add_special_tokens=False)["input_ids"]) / characters
-    language = corpus.spec.output_language
-    limit = _LANGUAGE_TOKENS_PER_CHARACTER.get(language, 0.9)
+def preferred(starts: Mapping[str, Start], corpus: Corpus) -> str | None:
+    """The base that a search begins with, rather than from scratch: one of our own, for Chinese and mixed data."""
+    if corpus.spec.output_language not in ("zh", "mixed"):
+        return None
+    return next((name for name in starts if name in own_bases()), None)
+
+
+def base_options(starts: Mapping[str, Start]) -> dict[str, Any]:
+    """What `space_for` wants to know of the bases: the methods that any of them allows, and the least depth."""
+    if not starts:
+        return {}
+    allowed = {method for start in starts.values() for method in start.methods}
+    first = next(iter(starts.values())).methods
+    methods = [*first, *(method for method in METHODS if method in allowed - set(first))]
+    return {"methods": methods, "depth": min(start.shape.num_hidden_layers for start in starts.values())}
+
+
+def _foreign(folder: Path, corpus: Corpus) -> str | None:
+    """Why this base does not know the data's language; None when it seems to."""
+    fertility = _tokens(corpus.base_tokenizer(folder), corpus) / max(1, corpus.characters)
+    limit = _LANGUAGE_TOKENS_PER_CHARACTER.get(corpus.spec.output_language, 0.9)
     if fertility > limit:
-        return False, f"left out: {fertility:.2f} tokens a character of this data (limit {limit}), not its language"
-    parameters = float(describe(folder)["parameters"])
-    epoch_s = 6 * parameters * fertility * corpus.characters / (_SHARE_OF_PEAK * machine.flops_per_s)
-    if seconds < _LEAST_EPOCHS * epoch_s:
-        return False, f"left out: one epoch takes about {epoch_s:.0f} s, too long for trials in {seconds:.0f} s"
-    return True, f"searched: one epoch takes about {epoch_s:.0f} s of {seconds:.0f} s"
+        return f"{fertility:.2f} tokens a character of this data (limit {limit}), not its language"
+    return None
+
+
+def _sample(corpus: Corpus) -> Sequence[Any]:
+    return corpus.segments[:: max(1, len(corpus.segments) // 200)]
+
+
+def _tokens(tokenizer: Any, corpus: Corpus) -> float:
+    """Tokens of the training split, by a sample."""
+    rows = _sample(corpus)
+    characters = max(1, sum(len(segment.text) for row in rows for segment in row))
+    encoded = encode_all(tokenizer, rows, max_tokens=2**30)
+    return sum(len(row.ids) for row in encoded) * corpus.characters / characters
+
+
+def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, str]:
+    """The start with the methods that fit, or None; and why."""
+    tokenizer, shape, ours = corpus.base_tokenizer(folder), *_shape(folder)
+    rows = encode_all(tokenizer, _sample(corpus), max_tokens=2**30)
+    scored = 1.0 if corpus.packed else _scored(rows)
+    size = shape.vocab_size if len(tokenizer) * LARGEST_SHARE_KEPT <= FLOOR else FLOOR
+    start = Start(
+        folder,
+        tokenizer,
+        None,
+        replace_shape(shape, vocab_size=size),
+        (),
+        limits,
+        scored,
+        shape.max_position_embeddings,
+    )
+    steps = max(1, round(1.1 * _tokens(tokenizer, corpus) / _TOKENS_PER_STEP))  # a tenth is padding
+    context = min(start.positions, 16 * -(-max(len(row.ids) for row in rows) // 16))
+    methods, refusal, acceptance = [], "", ""
+    for method in ("full", "last_k", "lora") if ours else ("full", "lora"):
+        fits, reason = verdict(start.work(method, _TOKENS_PER_STEP, context, _TOP, _RANK), limits, steps=steps)
+        if fits:
+            methods.append(method)
+            acceptance = acceptance or reason
+        else:
+            refusal = reason  # of the last and cheapest one
+    if not methods:
+        return None, refusal
+    start = _trimmed(replace(start, shape=shape, methods=tuple(methods)), corpus)
+    return start, f"{methods[0]}: {acceptance}; methods {', '.join(methods)}"
+
+
+def _scored(rows: Sequence[Encoded]) -> float:
+    return float(sum((row.weights > 0).sum() for row in rows) / max(1, sum(len(row.ids) for row in rows)))
+
+
+def _shape(folder: Path) -> tuple[GPTConfig, bool]:
+    """The shape of a base from its config.json, and whether it is one of ours or Llama's."""
+    about = describe(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+    def field(*names: str, otherwise: int = 0) -> int:
+        return next((int(config[name]) for name in names if config.get(name)), otherwise)
+
+    width = field("hidden_size", "n_embd", "d_model", otherwise=768)
+    heads = field("num_attention_heads", "n_head", otherwise=max(1, width // 64))
+    shape = GPTConfig(
+        vocab_size=field("vocab_size", otherwise=int(about["vocabulary"] or 1)),
+        hidden_size=heads * max(2, width // heads // 2 * 2),
+        num_hidden_layers=field("num_hidden_layers", "n_layer", otherwise=12),
+        num_attention_heads=heads,
+        num_key_value_heads=field("num_key_value_heads", otherwise=heads),
+        intermediate_size=field("intermediate_size", "n_inner", otherwise=4 * width),
+        max_position_embeddings=field("max_position_embeddings", "n_positions", otherwise=2**20),
+        mlp="relu2" if config.get("mlp") == "relu2" else "swiglu",
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", True)),
+    )
+    return shape, about["architecture"] in ("LlamaForCausalLM", "GPT")
+
+
+def _trimmed(start: Start, corpus: Corpus) -> Start:
+    """`start` with a vocabulary cut to what the data needs, where enough of it can go; `why` says what was decided."""
+    full = len(start.tokenizer)
+    if full * LARGEST_SHARE_KEPT <= FLOOR:
+        return replace(start, why=f"whole: {full} entries, and at least {FLOOR} stay")
+    every = max(1, corpus.characters // LONGEST_TRIMMED_CHARACTERS)
+    rows = encode_all(start.tokenizer, corpus.segments[::every], max_tokens=2**30)
+    used = np.unique(np.concatenate([row.ids for row in rows])).tolist()
+    try:
+        vocabulary = trim_vocabulary(start.tokenizer, used, floor=FLOOR)
+    except ModelError as error:
+        return replace(start, why=f"whole: {error}")
+    size = len(vocabulary.kept_N)
+    if size > LARGEST_SHARE_KEPT * full:
+        return replace(start, why=f"whole: {size} of {full} entries are needed")
+    shape = replace_shape(start.shape, vocab_size=size)
+    saved = parameters(start.shape) - parameters(shape)
+    why = f"trimmed from {full} to {size} entries, those that the data uses and the most frequent"
+    why += f": {saved / 1e6:.1f} million parameters fewer"
+    return replace(start, tokenizer=vocabulary.tokenizer, vocabulary=vocabulary, shape=shape, why=why)

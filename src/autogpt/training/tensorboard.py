@@ -16,8 +16,17 @@ def tensorboard_consumer(folder: Path) -> Consumer | None:
     return _Board(folder) if find_spec("tensorboard") is not None else None
 
 
+_SCALARS = {
+    "loss": "loss",
+    "learning_rate": "lr",
+    "gradient_norm": "grad_norm",
+    "tokens_per_second": "tokens_per_s",
+    "epoch": "epoch",
+}
+
+
 class _Board:
-    """Curves of each trial: loss and learning rate by step, the validation score by step."""
+    """Curves of each trial by step: loss, rate, gradient norm, speed, epoch, and the validation score."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._name, self._step = folder, "trial-0", 0
@@ -44,7 +53,8 @@ class _Board:
         elif event.kind == "training.step":
             self._step = data["step"]
             if self._step % 10 == 0:
-                self._scalar("loss", data["loss"])
-                self._scalar("learning_rate", data["lr"])
+                for tag, key in _SCALARS.items():
+                    if data.get(key) is not None:
+                        self._scalar(tag, data[key])
         elif event.kind in ("search.trial_reported", "training.evaluated"):
             self._scalar("validation", data["score"] if "score" in data else data["value"])

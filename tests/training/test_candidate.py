@@ -1,0 +1,172 @@
+"""Candidates from a base: each method trains what it says, ends as one whole model, and is refused before loading."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from autogpt.config import TrainingConfig
+from autogpt.data.batching import BatchPlan
+from autogpt.data.corpus import Corpus
+from autogpt.data.splits import Dataset, SealedSplit
+from autogpt.data.tokenizers import train_tokenizer
+from autogpt.errors import TrainingError
+from autogpt.models.adapters import trainable_parameters
+from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.hub import load_model, save_model
+from autogpt.search.gpt_space import space_for
+from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.training import candidate as module
+from autogpt.training import starts
+from autogpt.training.candidate import Candidate, build
+from autogpt.training.frozen_trunk import TopObjective, TrunkBatches
+from autogpt.training.loop import load_state, save_state, train
+from autogpt.training.machine import Machine
+from autogpt.training.starts import Start, choose_bases
+from autogpt.types import Example
+
+MACHINE = Machine("cpu", 1, "fp32", 1e9, "")
+COLOURS = {"red": ["rose", "blood", "tomato"], "green": ["grass", "leaf", "lime"]}
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    spec = TaskSpec(
+        description="d",
+        kind=TaskKind.CLASSIFICATION,
+        input_fields=["text"],
+        output_field="label",
+        labels=["red", "green"],
+        metric="accuracy",
+        direction="max",
+    )
+    rows = tuple(
+        Example(str(i), {"text": f"my {COLOURS[label][i % 3]} {i % 9}"}, label)
+        for i, label in enumerate(["red", "green", "green", "red"] * 12)
+    )
+    return Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+
+
+@pytest.fixture
+def start(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """A small Llama whose vocabulary is trimmed."""
+    monkeypatch.setattr(starts, "FLOOR", 0)
+    rendered = ["".join(segment.text for segment in row) for row in corpus.segments]
+    bulk = [
+        f"{a}{b} " * 3 for a in ("north", "south", "under", "over") for b in ("wind", "way", "rain", "side", "line")
+    ]
+    tokenizer = train_tokenizer([*rendered, *bulk, *(text[::-1] for text in [*rendered, *bulk])], 900)
+    torch.manual_seed(0)
+    shape = GPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=96,
+    )
+    model = GPT(shape)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)  # frozen embeddings of a fresh size could not speak
+    save_model(model, tokenizer, tmp_path / "base")
+    monkeypatch.setattr(starts, "LARGEST_SHARE_KEPT", 0.9)
+    return choose_bases(str(tmp_path / "base"), corpus, MACHINE, 60.0, {})[str(tmp_path / "base")]
+
+
+def _config(corpus: Corpus, method: str, **fields: Any) -> dict[str, Any]:
+    space = space_for(corpus.spec, corpus.characters, ("base",), scratch=False, methods=(method,), depth=3)
+    return {**space.default, "tokens_per_step": 512, **fields}
+
+
+def _built(corpus: Corpus, start: Start, method: str, **fields: Any) -> Candidate:
+    return build(
+        _config(corpus, method, **fields),
+        corpus,
+        base=start,
+        options=TrainingConfig(warmup_steps=2),
+        machine=MACHINE,
+        longest_answer=8,
+        seed=0,
+    )
+
+
+def _losses(candidate: Candidate, until: int) -> list[float]:
+    options = {"until": until, "objective": candidate.objective}
+    return [event.data["loss"] for event in train(candidate.state, candidate.batches, candidate.settings, **options)]
+
+
+@pytest.mark.parametrize("method", ["full", "last_k", "lora"])
+def test_each_method_learns_and_is_saved_as_one_whole_model(
+    corpus: Corpus, start: Start, method: str, tmp_path: Path
+) -> None:
+    candidate = _built(corpus, start, method, base_lr=5e-3, top_lr=5e-3, lora_lr=5e-3)
+    losses = _losses(candidate, 60)
+    assert losses[-1] < 0.8 * losses[0]
+    candidate.model.eval()
+    batch = candidate.batches.batch(0)
+    before = candidate.model(batch.ids_BT).logits
+    save_model(candidate.model, candidate.tokenizer, tmp_path / "m")
+    loaded, tokenizer = load_model(tmp_path / "m")
+    assert isinstance(loaded, LlamaForCausalLM)
+    assert loaded.config.num_hidden_layers == 3
+    assert loaded.config.vocab_size == len(tokenizer) == start.shape.vocab_size
+    real = batch.attention_mask_BT.bool()
+    torch.testing.assert_close(loaded(batch.ids_BT).logits[real], before[real], atol=1e-4, rtol=1e-4)
+
+
+def test_what_each_method_trains(corpus: Corpus, start: Start) -> None:
+    assert start.vocabulary is not None
+    for method, fields in (("full", {}), ("last_k", {"top": 2}), ("lora", {"rank": 8})):
+        candidate = _built(corpus, start, method, **fields)
+        work = start.work(method, 512, candidate.context, fields.get("top", 0), fields.get("rank", 0))
+        assert trainable_parameters(candidate.model) == pytest.approx(work.trained, rel=0.02)
+        assert isinstance(candidate.batches, TrunkBatches) == (method == "last_k")
+        assert isinstance(candidate.objective, TopObjective) == (method == "last_k")
+        rate = {"full": "base_lr", "last_k": "top_lr", "lora": "lora_lr"}[method]
+        assert candidate.settings.learning_rate == _config(corpus, method)[rate]
+
+
+def test_last_blocks_resumed_equal_the_unbroken_run_bit_for_bit(corpus: Corpus, start: Start, tmp_path: Path) -> None:
+    unbroken = _built(corpus, start, "last_k", top=1)
+    _losses(unbroken, 14)
+    first = _built(corpus, start, "last_k", top=1)
+    _losses(first, 9)
+    save_state(first.state, tmp_path / "c")
+    corpus.shared.clear()  # what another process would have
+    second = _built(corpus, start, "last_k", top=1)
+    assert load_state(second.state, tmp_path / "c") is not None
+    _losses(second, 14)
+    for (name, a), b in zip(unbroken.model.named_parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_trials_that_need_the_same_hidden_states_share_them(corpus: Corpus, start: Start) -> None:
+    first = _built(corpus, start, "last_k", top=1)
+    assert _built(corpus, start, "last_k", top=1, top_lr=1e-3).batches is first.batches
+    other = _built(corpus, start, "last_k", top=2)
+    assert other.batches is not first.batches
+    assert corpus.shared["trunk"][1] is other.batches  # the first ones may be freed
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_loaded(
+    corpus: Corpus, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the base was loaded")
+
+    monkeypatch.setattr(module, "load_model", never)
+    small = replace(start, limits=replace(start.limits, bytes=100_000))
+    with pytest.raises(TrainingError, match=r"left out before it started; found .* of memory"):
+        _built(corpus, small, "full")
+
+
+def test_rows_longer_than_the_base_reads_are_cut_to_what_it_reads(corpus: Corpus, start: Start) -> None:
+    candidate = _built(corpus, replace(start, positions=32), "full")
+    assert candidate.context == 32
+    assert max(candidate.batches.batch(step).ids_BT.shape[1] for step in range(len(candidate.batches))) <= 32
+    assert isinstance(candidate.batches.plan, BatchPlan)
