@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def trainer(shape: str, precision: str, steps: int) -> list[float]:
             disable_tqdm=True,
         )
         Trainer(_llama(shape, LlamaForCausalLM), arguments, train_dataset=data, callbacks=[Clock()]).train()
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def plain_loop(shape: str) -> Callable[[], None]:
@@ -202,7 +203,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         }
         for name in names:
             own = [row for row in of_shape if row["system"] == name]
-            middle = {key: statistics.median(row[key] for row in own) for key in ("of_bf16_peak", "peak_mb", "first_step_s")}
+            keys = ("of_bf16_peak", "peak_mb", "first_step_s")
+            middle = {key: statistics.median(row[key] for row in own) for key in keys}
             ratios = [f"{rates[us] / rates[name]:.2f}" if us in rates else "–" for us in ("ours", "ours compiled")]
             lines.append(
                 f"| {shape} | {name} | {rates[name]:.0f} | {middle['of_bf16_peak']:.0%} | {middle['peak_mb']:.0f} | "
@@ -230,7 +232,8 @@ def main() -> None:
     rows = []
     for _ in range(options.repeats):
         for system in options.systems:
-            command = [sys.executable, __file__, "--one", system, "--shape", options.shape, "--steps", str(options.steps)]
+            limits = ["--shape", options.shape, "--steps", str(options.steps)]
+            command = [sys.executable, __file__, "--one", system, *limits]
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
             if done.returncode:
                 raise SystemExit(f"{system} failed:\n{done.stderr[-2000:]}")

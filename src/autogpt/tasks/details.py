@@ -180,12 +180,15 @@ def _limits(draft: _Draft, best: Hypothesis) -> None:
 def _reading(draft: _Draft, best: Hypothesis) -> None:
     """Whether answers are spans of the input, and how much of a passage has to be read to find them."""
     if best.kind is not TaskKind.QUESTION_ANSWERING:
+        draft.set("answer_is_span", False, "default", "no question is asked about a passage")
+        draft.set("passage_chars", 0, "default", "all is read")
         return
     passage = max(best.inputs, key=lambda column: column.median_chars)
     inside = containment([passage], best.output)
     reason = f"{inside:.0%} of the answers stand word for word in {passage.name!r}"
     draft.set("answer_is_span", inside >= _SPANS, "data", reason)
     if len(best.inputs) < 2:
+        draft.set("passage_chars", 0, "default", "there is no passage beside the question")
         return
     asked = ["\n".join(texts) for texts in zip(*(c.texts for c in best.inputs if c is not passage), strict=True)]
     answers = [answer.strip() for answer in best.output.texts]
