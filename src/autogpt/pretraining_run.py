@@ -76,7 +76,7 @@ class PretrainingRun:
     folder: Path
     machine: Machine
     shards: TokenShards
-    batches: Any
+    batches: ShardBatches
     settings: TrainSettings
     state: TrainState
     held_out: dict[str, list[Encoded]]

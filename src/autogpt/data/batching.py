@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from autogpt.data.tokenizers import encode_texts
 from autogpt.errors import DataError, ModelError
 from autogpt.types import Segment
 
-__all__ = ["Batch", "BatchPlan", "Batches", "Encoded", "encode", "encode_all"]
+__all__ = ["Batch", "BatchPlan", "Batches", "Encoded", "Steps", "encode", "encode_all"]
 
 LENGTH_STEP = 16
 """Rows are padded to a multiple of this, so that few shapes occur."""
@@ -198,6 +198,16 @@ class Batch:
         parts = (self.ids_BT, self.labels_BT, self.weights_BT, self.attention_mask_BT)
         ids_BT, labels_BT, weights_BT, mask_BT = (part.to(device) for part in parts)
         return Batch(ids_BT, labels_BT, weights_BT, mask_BT, self.tokens, self.answer_tokens)
+
+
+class Steps(Protocol):
+    """What the training loop wants of its data: the batch of any step, whenever it is asked for."""
+
+    steps_per_epoch: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`, counted from 0 over all epochs; the same one whenever it is asked for."""
+        ...
 
 
 class Batches:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -267,6 +267,8 @@ def fit_rates(measured: Sequence[tuple[Work, float]], precision: str) -> Rates:
 class _SameBatch:
     """One batch at every step, all of whose tokens are predicted."""
 
+    steps_per_epoch = 1
+
     def __init__(self, vocabulary: int, tokens: int, context: int) -> None:
         ids_BT = torch.randint(0, vocabulary, (max(1, tokens // context), context))
         weights_BT = torch.ones(ids_BT.shape)
@@ -291,7 +293,7 @@ def timed_steps(works: Sequence[Work], machine: Machine, rounds: int = 4) -> lis
             model: torch.nn.Module = GPT(work.shape)
             model = model.to(torch.device(machine.device))
             settings = TrainSettings(learning_rate=1e-3, precision=machine.precision, device=machine.device)
-            batches: Any = _SameBatch(work.shape.vocab_size, work.tokens, work.context)
+            batches = _SameBatch(work.shape.vocab_size, work.tokens, work.context)
             runs.append(train(start(model, settings), batches, settings))
         for _ in range(rounds + 1):
             for run, taken in zip(runs, times, strict=True):

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from autogpt.data.batching import Batch, Batches
+from autogpt.data.batching import Batch, Steps
 from autogpt.errors import StoreError, TrainingError
 from autogpt.events import Event
 from autogpt.training import checkpoint
@@ -146,7 +146,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def train(
     state: TrainState,
-    batches: Batches,
+    batches: Steps,
     settings: TrainSettings,
     *,
     until: int | None = None,
