@@ -61,7 +61,6 @@ TESTED_WITH = {
     "models/sight.py": "models/test_gpt.py",
     "evaluation/final.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",
-    "run.py": "test_pipeline.py",
     "training/objectives.py": "training/test_loop.py",
     "training/optim.py": "training/test_loop.py",
     "delivery.py": "test_pipeline.py",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from autogpt.config import RunConfig
-from autogpt.errors import AutoGPTError, Interrupted
+from autogpt.errors import AutoGPTError, Interrupted, StoreError
 from autogpt.events import Consumer, Event, JsonlConsumer
 from autogpt.search.racing import Budget
 from autogpt.store.artifacts import RunFolder
@@ -76,6 +77,26 @@ class Run:
 
 
 @contextmanager
+def _beating(run: Run) -> Iterator[None]:
+    """Tells the store that the run is alive, however long an evaluation is silent."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_HEARTBEAT_S):
+            # A database that is gone for a moment, or a run that another process took, is said by the run's next event.
+            with suppress(StoreError):
+                run.store.heartbeat(run.row.id, run.budget.elapsed())
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
 def recorded(run: Run) -> Iterator[Run]:
     """The run with its event file open; how it ended goes to the store, whatever happens.
 
@@ -84,7 +105,8 @@ def recorded(run: Run) -> Iterator[Run]:
     log = JsonlConsumer(run.folder.events)
     run.consumers.insert(0, log)
     try:
-        yield run
+        with _beating(run):
+            yield run
     except KeyboardInterrupt:
         run.store.finish_run(run.row.id, "interrupted", spent_s=run.budget.elapsed())
         raise Interrupted(f"stopped; go on with: autogpt runs resume {run.row.id}") from None

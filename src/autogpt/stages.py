@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from autogpt.evaluation.validate import Validator
 from autogpt.events import Event
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
-from autogpt.models.bases import available, resolve
+from autogpt.models.bases import available, own_bases, resolve
 from autogpt.models.hub import load_model
 from autogpt.registry import SAMPLERS
 from autogpt.run import Run
@@ -36,7 +37,7 @@ from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, Judgement, finish
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import Machine, probe
-from autogpt.training.starts import Start, base_options, choose_bases, preferred
+from autogpt.training.starts import Start, bases_of, choose_bases
 
 __all__ = ["Bench", "evaluate", "finish_best", "search", "set_up", "show_baselines"]
 
@@ -73,14 +74,8 @@ def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], s
     reasons = {"precision": f"{machine.precision}: {machine.reason}; {machine.threads} threads"}
     bases = choose_bases(config.base, corpus, machine, seconds, reasons)
     scratch = config.base in ("auto", SCRATCH)
-    space = space_for(
-        spec,
-        corpus.characters,
-        tuple(bases),
-        scratch=scratch,
-        first=preferred(bases, corpus) if scratch else None,
-        **base_options(bases),
-    ).narrowed(config.search.space)
+    space = space_for(spec, corpus.characters, bases_of(bases, corpus, scratch=scratch), scratch=scratch)
+    space = space.narrowed(config.search.space)
     validator = Validator(spec, dataset.valid, config.evaluation.search_rows)
     return Bench(spec, dataset, corpus, machine, bases, space, validator, reasons)
 
@@ -232,24 +227,24 @@ def evaluate(run: Run, bench: Bench, candidate: Candidate) -> Examination:
             bench.dataset.train,
             bench.dataset.sealed.open(),
             limits=ExamLimits(max(20, int(free_s / (1.1 * row_s))), sampling, run.config.evaluation.bootstrap),
-            base=_untuned_base(run, bench),
+            bases=_untuned_bases(run, bench),
             temperature=candidate.temperature,
         )
 
 
-def _untuned_base(run: Run, bench: Bench) -> UntunedBase | None:
-    """The base of the search, or the first pulled one: a yardstick even where it was not worth a trial."""
+def _untuned_bases(run: Run, bench: Bench) -> list[UntunedBase]:
+    """The bases of the search, and one that was pulled: yardsticks even where they were not worth a trial."""
     if run.budget.seconds < _BASE_FROM_S:
-        return None
+        return []
     folders = {name: start.folder for name, start in bench.bases.items()}
-    folders = folders or {name: resolve(name, home()) for name in available(home())}
-    for name, folder in folders.items():
+    pulled = [name for name in available(home()) if name not in own_bases()]
+    folders |= {name: resolve(name, home()) for name in pulled[:1]}
+    half = bench.machine.precision == "bf16"
 
-        def load(folder: Path = folder) -> Engine:
-            half = bench.machine.precision == "bf16"
-            model, tokenizer = load_model(folder, dtype=torch.bfloat16 if half else torch.float32)
-            context = min(1024, getattr(model.config, "max_position_embeddings", 1024))
-            return Engine(model, tokenizer, context=context, precision=bench.machine.precision)
+    def load(folder: Path) -> Engine:
+        model, tokenizer = load_model(folder, dtype=torch.bfloat16 if half else torch.float32)
+        context = min(1024, getattr(model.config, "max_position_embeddings", 1024))
+        return Engine(model, tokenizer, context=context, precision=bench.machine.precision)
 
-        return UntunedBase(Path(name).name, load, run.config.evaluation.base_rows, _BASE_SHARE * run.budget.seconds)
-    return None
+    rows, seconds = run.config.evaluation.base_rows, _BASE_SHARE * run.budget.seconds / max(1, len(folders))
+    return [UntunedBase(Path(name).name, partial(load, folder), rows, seconds) for name, folder in folders.items()]

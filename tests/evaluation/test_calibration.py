@@ -150,8 +150,8 @@ def test_the_final_evaluation_reads_scaled_probabilities_and_the_same_accuracy()
     )
     rows = [Example(f"{i}", {"text": f"row {i} {i % 3}"}, spec.labels[i % 3], (spec.labels[i % 3],)) for i in range(24)]
     engine, limits = Engine(model, tokenizer), ExamLimits(20, Sampling(max_new_tokens=4), resamples=50)
-    plain = examine(engine, spec, rows, rows, limits=limits, base=None)
-    scaled = examine(engine, spec, rows, rows, limits=limits, base=None, temperature=3.0)
+    plain = examine(engine, spec, rows, rows, limits=limits)
+    scaled = examine(engine, spec, rows, rows, limits=limits, temperature=3.0)
     for name in ("accuracy", "macro_f1"):
         assert scaled.scores.metrics[name] == plain.scores.metrics[name]
     assert [p.target for p in scaled.predictions] == [p.target for p in plain.predictions]

@@ -20,7 +20,7 @@ from autogpt.models.adapters import trainable_parameters
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import load_model, save_model
-from autogpt.search.gpt_space import space_for
+from autogpt.search.gpt_space import Bases, space_for
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.training import candidate as module
 from autogpt.training import starts
@@ -79,7 +79,7 @@ def start(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
 
 
 def _config(corpus: Corpus, method: str, **fields: Any) -> dict[str, Any]:
-    space = space_for(corpus.spec, corpus.characters, ("base",), scratch=False, methods=(method,), depth=3)
+    space = space_for(corpus.spec, corpus.characters, Bases(("base",), methods=(method,), depth=3), scratch=False)
     return {**space.default, "tokens_per_step": 512, **fields}
 
 

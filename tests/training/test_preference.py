@@ -316,7 +316,7 @@ def test_the_base_is_read_once_for_all_trials(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_candidate_is_built_with_the_objective_that_its_configuration_names() -> None:
     corpus = _corpus()
-    space = space_for(corpus.spec, corpus.characters, ())
+    space = space_for(corpus.spec, corpus.characters)
     assert space.default["objective"] == "nll"
     options: dict[str, Any] = {
         "base": None,
@@ -336,9 +336,7 @@ def test_a_candidate_is_built_with_the_objective_that_its_configuration_names() 
         train(candidate.state, candidate.batches, candidate.settings, until=40, objective=candidate.objective)
     )
     assert events[-1].data["loss"] < 0.5 * events[0].data["loss"]
-    assert {parameter.name for parameter in space_for(_other(corpus.spec), 1000, ()).parameters} & {
-        "objective"
-    } == set()
+    assert {parameter.name for parameter in space_for(_other(corpus.spec), 1000).parameters} & {"objective"} == set()
 
 
 def _other(spec: TaskSpec) -> TaskSpec:

@@ -16,12 +16,12 @@ from autogpt.models import bases
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import save_model
-from autogpt.search.gpt_space import space_for
+from autogpt.search.gpt_space import Bases, space_for
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.training import starts
 from autogpt.training.cost import Rates
 from autogpt.training.machine import Machine
-from autogpt.training.starts import base_options, choose_bases, preferred
+from autogpt.training.starts import bases_of, choose_bases
 from autogpt.types import Example
 
 MACHINE = Machine("cpu", 1, "fp32", 1e9, "")
@@ -139,12 +139,12 @@ def test_a_base_of_another_language_is_left_out(own: Path) -> None:
 def test_chinese_and_mixed_data_begin_with_our_own_base(own: Path, language: str, first: str | None) -> None:
     corpus = corpus_of(language)
     chosen = choose_bases("auto", corpus, MACHINE, 1e9, {})
-    assert preferred(chosen, corpus) == first
-    options = base_options(chosen)
-    assert options == {"methods": ["full", "last_k", "lora"], "depth": 3}
-    space = space_for(corpus.spec, 1000, tuple(chosen), first=first, **options)
-    assert space.default["start"] == (first or "scratch")
-    assert base_options({}) == {}
+    bases = bases_of(chosen, corpus, scratch=True)
+    assert (bases.first, bases.methods, bases.depth) == (first, ("full", "last_k", "lora"), 3)
+    assert bases.rate == 1e-3  # the tiniest base takes the largest rate
+    assert space_for(corpus.spec, 1000, bases).default["start"] == (first or "scratch")
+    assert bases_of(chosen, corpus, scratch=False).first is None
+    assert bases_of({}, corpus, scratch=True) == Bases()
 
 
 # --- the vocabulary --------------------------------------------------------------------------------------------------

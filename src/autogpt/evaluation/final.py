@@ -84,8 +84,8 @@ def seconds_per_row(engine: Engine, spec: TaskSpec, examples: Sequence[Example],
 
 def _base_rung(
     base: UntunedBase, spec: TaskSpec, examples: Sequence[Example], model: Sequence[Prediction], max_new_tokens: int
-) -> Rung | None:
-    """The untuned base on as many of the rows as its time allows; None when not even a few could be answered."""
+) -> Rung:
+    """The untuned base on as many of the rows as its time allows, on a few in any case."""
     began = time.perf_counter()
     engine = base.load()
     writes = not spec.is_likelihood_task  # where the likelihood decides, nobody needs to read what the base would write
@@ -115,7 +115,7 @@ def examine(
     test: Sequence[Example],
     *,
     limits: ExamLimits,
-    base: UntunedBase | None,
+    bases: Sequence[UntunedBase] = (),
     temperature: float = 1.0,
 ) -> Examination:
     """Score the model once on the test rows, and everything it has to beat on the same ones.
@@ -123,7 +123,7 @@ def examine(
     Args:
         train: what the baselines learn from.
         test: the sealed rows, just opened.
-        base: the untuned base, when there is one.
+        bases: untuned bases, where there are any.
         temperature: of the model's label probabilities, as it was fitted on validation rows.
     """
     # In the file's order rows may be sorted by label; whoever answers only the first ones must meet all of them.
@@ -145,10 +145,8 @@ def examine(
         )
         for baseline in ladder(spec, train, rows)
     ]
-    if base is not None:
-        rung = _base_rung(base, spec, rows, predictions, limits.sampling.max_new_tokens)
-        rungs += [rung] if rung is not None else []
-    else:
+    rungs += [_base_rung(base, spec, rows, predictions, limits.sampling.max_new_tokens) for base in bases]
+    if not bases:
         notes.append("no untuned base was at hand: autogpt models pull smollm2-135m")
     scores = score(spec, rows, predictions, resamples=limits.resamples)
     return Examination(rows, predictions, scores, tuple(rungs), len(test), tuple(notes))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from autogpt.search.space import Choice, Float, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["METHODS", "SCRATCH", "space_for"]
+__all__ = ["METHODS", "SCRATCH", "Bases", "space_for"]
 
 SCRATCH = "scratch"
 METHODS = ("full", "last_k", "lora")
@@ -48,31 +47,39 @@ def _vocabulary(characters: int) -> int:
     return 2048 if characters < 600_000 else 4096
 
 
-def space_for(
-    spec: TaskSpec,
-    characters: int,
-    bases: Sequence[str],
-    *,
-    scratch: bool = True,
-    first: str | None = None,
-    methods: Sequence[str] = METHODS,
-    depth: int = _TOPS[-1],
-) -> Space:
+@dataclass(frozen=True, slots=True)
+class Bases:
+    """The pretrained starting points of a space.
+
+    Attributes:
+        names: those that fit the machine and the budget.
+        first: the one that the search begins with; None for from scratch, where that is allowed.
+        methods: what of them may be trained, of `METHODS`, the default first.
+        depth: blocks of the shallowest one.
+        rate: learning rate that full fine-tuning begins with.
+    """
+
+    names: tuple[str, ...] = ()
+    first: str | None = None
+    methods: tuple[str, ...] = METHODS
+    depth: int = _TOPS[-1]
+    rate: float = 1e-4
+
+
+def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, scratch: bool = True) -> Space:
     """The space of configurations.
 
     Args:
         characters: size of the rendered training text.
-        bases: pretrained starting points that fit the machine and the budget.
+        bases: pretrained starting points, where there are any.
         scratch: whether training from scratch is allowed.
-        first: the start that is tried first; None for from scratch, where that is allowed.
-        methods: what of the bases may be trained, of `METHODS`, the default first.
-        depth: blocks of the shallowest base.
     """
-    starts = ((SCRATCH,) if scratch else ()) + tuple(bases)
+    bases = bases or Bases()
+    starts = ((SCRATCH,) if scratch else ()) + bases.names
     # Minutes allow some thousand steps: small ones are many. Plain text, whose every token teaches, takes larger ones.
     step = 2048 if spec.kind is TaskKind.GENERATION else 1024
     parameters = [
-        Parameter("start", Choice(starts), first or starts[0], None, "from scratch, or a pretrained base"),
+        Parameter("start", Choice(starts), bases.first or starts[0], None, "from scratch, or a pretrained base"),
         Parameter("epochs", Choice((10, 20, 40, 80)), 40, None, "passes over the data at the most"),
         Parameter("tokens_per_step", _around(_STEPS, step), step, None, "padded tokens of one step"),
     ]
@@ -81,8 +88,8 @@ def space_for(
         parameters.append(Parameter("objective", Choice(("nll", "dpo")), "nll", None, what))
     if scratch:
         parameters += _from_scratch(spec.kind, characters)
-    if bases:
-        parameters += _from_base({"start": tuple(bases)}, methods, depth)
+    if bases.names:
+        parameters += _from_base(bases)
     return Space(tuple(parameters))
 
 
@@ -108,13 +115,12 @@ def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
     return parameters
 
 
-def _from_base(tuned: Mapping[str, tuple[Any, ...]], methods: Sequence[str], depth: int) -> list[Parameter]:
+def _from_base(bases: Bases) -> list[Parameter]:
+    tuned = {"start": bases.names}
     full, last, lora = ({**tuned, "method": (method,)} for method in METHODS)
-    tops = tuple(top for top in _TOPS if top <= depth)
+    tops = tuple(top for top in _TOPS if top <= bases.depth)
     own = {
-        "full": [
-            Parameter("base_lr", Float(1e-5, 1e-3, log=True), 1e-4, full, "peak learning rate of full fine-tuning")
-        ],
+        "full": [Parameter("base_lr", Float(1e-5, 1e-3, log=True), bases.rate, full, "peak rate of full fine-tuning")],
         "last_k": [
             Parameter("top", Choice(tops), tops[min(1, len(tops) - 1)], last, "blocks trained, from the last one down"),
             Parameter("top_lr", Float(5e-5, 3e-3, log=True), 5e-4, last, "peak learning rate of the last blocks"),
@@ -124,5 +130,5 @@ def _from_base(tuned: Mapping[str, tuple[Any, ...]], methods: Sequence[str], dep
             Parameter("lora_lr", Float(1e-4, 3e-3, log=True), 5e-4, lora, "peak learning rate of LoRA"),
         ],
     }
-    method = Parameter("method", Choice(tuple(methods)), methods[0], tuned, "what of the base is trained")
-    return [method, *(parameter for name in METHODS if name in methods for parameter in own[name])]
+    method = Parameter("method", Choice(bases.methods), bases.methods[0], tuned, "what of the base is trained")
+    return [method, *(parameter for name in METHODS if name in bases.methods for parameter in own[name])]

@@ -18,11 +18,11 @@ from autogpt.models.bases import available, describe, own_bases, resolve
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sizing import parameters
 from autogpt.models.trimming import FLOOR, Vocabulary, trim_vocabulary
-from autogpt.search.gpt_space import METHODS, SCRATCH
+from autogpt.search.gpt_space import METHODS, SCRATCH, Bases
 from autogpt.training.cost import Limits, Rates, Work, free_bytes, probe_rates, replace_shape, verdict
 from autogpt.training.machine import Machine
 
-__all__ = ["Start", "base_options", "choose_bases", "preferred"]
+__all__ = ["Start", "bases_of", "choose_bases"]
 
 LEAST_EPOCHS, LEAST_EPOCHS_OWN = 4.0, 2.0
 """Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data. Bases of
@@ -36,6 +36,8 @@ _LANGUAGE_TOKENS_PER_CHARACTER = {"zh": 0.9, "en": 0.4}
 """Above this a tokenizer spells a language out byte by byte: the base has hardly seen it."""
 _TOKENS_PER_STEP, _TOP, _RANK = 1024, 1, 16
 """What methods are judged by before a configuration is known: the cheapest of each."""
+_RATE_OF_ONE = 135e6
+"""Parameters of a base that is best tuned in full at a rate of 1e-4; smaller ones take more, by the root of size."""
 _SHARE_FOR_STORE = 0.4
 """Of the free memory; so much may the kept hidden states of a frozen trunk take."""
 
@@ -143,21 +145,23 @@ def choose_bases(
     return chosen
 
 
-def preferred(starts: Mapping[str, Start], corpus: Corpus) -> str | None:
-    """The base that a search begins with, rather than from scratch: one of our own, for Chinese and mixed data."""
-    if corpus.spec.output_language not in ("zh", "mixed"):
-        return None
-    return next((name for name in starts if name in own_bases()), None)
+def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> Bases:
+    """`starts` as `space_for` takes them: the methods that any of them allows, the least depth, a rate for their size.
 
-
-def base_options(starts: Mapping[str, Start]) -> dict[str, Any]:
-    """What `space_for` wants to know of the bases: the methods that any of them allows, and the least depth."""
+    Where training from scratch is allowed too, the search begins with a base of our own for Chinese and mixed data.
+    """
     if not starts:
-        return {}
+        return Bases()
     allowed = {method for start in starts.values() for method in start.methods}
-    first = next(iter(starts.values())).methods
-    methods = [*first, *(method for method in METHODS if method in allowed - set(first))]
-    return {"methods": methods, "depth": min(start.shape.num_hidden_layers for start in starts.values())}
+    best = next(iter(starts.values())).methods
+    ours = [name for name in starts if name in own_bases()] if corpus.spec.output_language in ("zh", "mixed") else []
+    return Bases(
+        tuple(starts),
+        first=ours[0] if scratch and ours else None,
+        methods=(*best, *(method for method in METHODS if method in allowed - set(best))),
+        depth=min(start.shape.num_hidden_layers for start in starts.values()),
+        rate=min(1e-3, 1e-4 * (_RATE_OF_ONE / min(parameters(start.shape) for start in starts.values())) ** 0.5),
+    )
 
 
 def _foreign(folder: Path, corpus: Corpus) -> str | None:
