@@ -55,7 +55,9 @@ class DataConfig(Section):
 class SearchConfig(Section):
     """How configurations are proposed and how weak trials are stopped."""
 
-    sampler: str = Field("auto", description="auto, random or bayes; auto is bayes, whose first proposals are random")
+    sampler: str = Field(
+        "auto", description="auto, random, bayes, genetic or rl; auto is bayes, whose first proposals are random"
+    )
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: float = Field(
         0.45, gt=0, lt=0.9, description="share of the budget for the search; the rest cools the winner"

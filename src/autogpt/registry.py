@@ -65,7 +65,12 @@ class Registry:
 
 SAMPLERS = Registry(
     "sampler",
-    {"random": "autogpt.search.samplers.random:RandomSampler", "bayes": "autogpt.search.samplers.bayes:BayesSampler"},
+    {
+        "random": "autogpt.search.samplers.random:RandomSampler",
+        "bayes": "autogpt.search.samplers.bayes:BayesSampler",
+        "genetic": "autogpt.search.samplers.genetic:GeneticSampler",
+        "rl": "autogpt.search.samplers.rl:RLSampler",
+    },
 )
 READERS = Registry(
     "reader",
