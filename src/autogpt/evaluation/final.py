@@ -82,30 +82,40 @@ def seconds_per_row(engine: Engine, spec: TaskSpec, examples: Sequence[Example],
     return (time.perf_counter() - began) / max(1, len(pilot))
 
 
-def _base_rung(
+def _base_rungs(
     base: UntunedBase, spec: TaskSpec, examples: Sequence[Example], model: Sequence[Prediction], max_new_tokens: int
-) -> Rung:
-    """The untuned base on as many of the rows as its time allows, on a few in any case."""
-    began = time.perf_counter()
+) -> list[Rung]:
+    """The untuned base as it writes by itself and, where answers are spans, held to spans as the model is."""
     engine = base.load()
+    rungs = [(f"untuned {base.name}", spec)]
+    if spec.answer_is_span:
+        free = spec.model_copy(update={"answer_is_span": False})
+        rungs = [(f"untuned {base.name}", free), (f"untuned {base.name}, held to spans", spec)]
+    result = []
+    for name, told in rungs:
+        answers = _within(base.seconds / len(rungs), engine, told, examples[: base.rows], max_new_tokens)
+        rows, own = examples[: len(answers)], model[: len(answers)]
+        note = f"zero-shot with the same prompts, first {len(answers)} of {len(examples)} rows"
+        result.append(Rung(name, False, score(spec, rows, answers), paired_test(spec, rows, own, answers), note))
+    return result
+
+
+def _within(
+    seconds: float, engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int
+) -> list[Prediction]:
+    """Answers to as many of `examples` as the time allows, to a few in any case."""
+    began = time.perf_counter()
     writes = not spec.is_likelihood_task  # where the likelihood decides, nobody needs to read what the base would write
     answers: list[Prediction] = []
     chunk_s = 0.0
-    while len(answers) < min(base.rows, len(examples)):
-        if len(answers) >= _FEWEST_BASE_ROWS and time.perf_counter() - began + chunk_s > base.seconds:
+    while len(answers) < len(examples):
+        if len(answers) >= _FEWEST_BASE_ROWS and time.perf_counter() - began + chunk_s > seconds:
             break
         chunk_began = time.perf_counter()
-        chunk = examples[len(answers) : min(len(answers) + _CHUNK_ROWS, base.rows)]
+        chunk = examples[len(answers) : len(answers) + _CHUNK_ROWS]
         answers += predict(engine, spec, chunk, Sampling(max_new_tokens=max_new_tokens), with_text=writes)
         chunk_s = time.perf_counter() - chunk_began
-    rows, own = examples[: len(answers)], model[: len(answers)]
-    return Rung(
-        f"untuned {base.name}",
-        False,
-        score(spec, rows, answers),
-        paired_test(spec, rows, own, answers),
-        f"zero-shot with the same prompts, first {len(answers)} of {len(examples)} rows",
-    )
+    return answers
 
 
 def examine(
@@ -145,7 +155,8 @@ def examine(
         )
         for baseline in ladder(spec, train, rows)
     ]
-    rungs += [_base_rung(base, spec, rows, predictions, limits.sampling.max_new_tokens) for base in bases]
+    for base in bases:
+        rungs += _base_rungs(base, spec, rows, predictions, limits.sampling.max_new_tokens)
     if not bases:
         notes.append("no untuned base was at hand: autogpt models pull smollm2-135m")
     scores = score(spec, rows, predictions, resamples=limits.resamples)
