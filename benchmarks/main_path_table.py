@@ -16,7 +16,8 @@ Command: `python benchmarks/bench_main_path.py TASKS --budget {budget} --threads
 Values are on test rows that no trial has read, with a bootstrap 95 % interval; p is a paired randomisation test of the
 model against that baseline on the same rows. "Trivial" is the best of majority, copy, lead, unigrams or nothing found;
 "learned" the best of TF-IDF with logistic regression, nearest neighbour, dictionary or n-grams. The untuned base
-answers fewer rows (given behind it), and its p is on those.
+answers fewer rows (given behind it), and its p is on those; for questions about a passage it is also held to spans
+of the passage, as the model is.
 """
 
 
@@ -52,11 +53,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         main = next(line for line in report["scores"] if line["name"] == report["primary"])
         higher = main["higher_is_better"]
         ladder = report["ladder"]
-        base = next((line for line in ladder if line["name"].startswith("untuned")), None)
+        bases = [line for line in ladder if line["name"].startswith("untuned")]
         trivial = _best([line for line in ladder if line["trivial"]], higher)
-        learned = _best([line for line in ladder if not line["trivial"] and line is not base], higher)
+        learned = _best([line for line in ladder if not line["trivial"] and line not in bases], higher)
         interval = f"{_number(main['value'])} [{_number(main['ci95'][0])}, {_number(main['ci95'][1])}]"
-        shown = _cell(base) + (f" (n {base['n']})" if base else "")
+        shown = "; ".join(f"{_cell(base)} (n {base['n']})" for base in bases) or "–"
         metric = f"{main['name']} {'↑' if higher else '↓'}"
         cells = [row["id"], metric, interval, _cell(trivial), _cell(learned), shown, main["n"], fit["trials"]]
         lines.append("| " + " | ".join(map(str, [*cells, round(row["seconds"]), row["threads"], row["commit"]])) + " |")

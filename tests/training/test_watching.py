@@ -70,3 +70,9 @@ def test_a_new_trial_begins_anew() -> None:
     assert _found(_steps([8.0] * 300), watch) == ["dead learning rate"]
     watch.look(Event("search.trial_started", {"number": 1, "config": {}}))
     assert _found(_steps([8.0] * 300), watch) == ["dead learning rate"]
+
+
+def test_a_finish_that_hardly_moves_is_no_dead_rate() -> None:
+    watch = Watch()
+    watch.look(Event("pipeline.stage", {"stage": "finish"}))
+    assert _found(_steps([2.0] * 300), watch) == []

@@ -23,6 +23,7 @@ _RUNAWAY = 1.3
 """A smoothed loss this many times its lowest value has run away; half a nat at the least."""
 _EXPLOSION, _EXPLOSIONS = 20.0, 3
 """A gradient norm this many times the median, so often within the last hundred steps."""
+_DEAD_RATE = "dead learning rate"
 _DEAD_STEPS, _DEAD = 200, 0.98
 """Steps by which the loss must have fallen below this share of where it began."""
 _RISES = 3
@@ -44,8 +45,11 @@ class Watch:
 
     def look(self, event: Event) -> list[Event]:
         """`training.noticed` events {what, message, step} that follow from `event`; mostly none."""
-        if event.kind == "search.trial_started" or (event.kind == "pipeline.stage" and event.data["stage"] == "finish"):
+        if event.kind == "search.trial_started":
             self._begin()
+        elif event.kind == "pipeline.stage" and event.data["stage"] == "finish":
+            self._begin()
+            self._said.add(_DEAD_RATE)  # what was trained before may well have little left to learn
         elif event.kind == "training.step":
             return self._step(event)
         elif event.kind == "training.evaluated" and event.data.get("loss") is not None:
@@ -73,7 +77,7 @@ class Watch:
                 f"the loss has hardly moved in {_DEAD_STEPS} steps ({self._first:.3g} to {self._smooth:.3g}): the rate"
                 " may be far too low or too high; racing drops the trial, without rivals set another search.space.lr"
             )
-            found += self._notice("dead learning rate", message, step)
+            found += self._notice(_DEAD_RATE, message, step)
         if float(data.get("epoch") or 0.0) >= _EPOCHS:
             message = (
                 f"every row was seen {_EPOCHS:.0f} times: more rows would help more than more time; training ends when"
