@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,20 @@ def test_a_base_of_another_language_is_left_out(own: Path) -> None:
     reasons: dict[str, str] = {}
     assert choose_bases("auto", corpus, MACHINE, 1e9, reasons) == {}
     assert "not its language" in reasons["base zh-en-tiny"]
+
+
+@pytest.mark.parametrize(("tokens", "chosen"), [(40, False), (60, True)])
+def test_a_base_that_has_hardly_been_trained_waits_to_be_asked_for(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int, chosen: bool
+) -> None:
+    own, reasons = Path(shutil.copytree(own, tmp_path / own.name)), {}
+    monkeypatch.setattr(bases, "OWN_BASES", tmp_path)
+    facts = {"tokens_seen": tokens * 100, "parameters": 1000}
+    (own / "base.json").write_text(json.dumps(facts), encoding="utf-8")
+    found = choose_bases("auto", corpus_of("zh"), MACHINE, 1e9, reasons)
+    assert (own.name in found) == chosen
+    assert chosen or "tokens a parameter" in reasons[f"base {own.name}"]
+    assert own.name in choose_bases(own.name, corpus_of("zh"), MACHINE, 1e9, {})
 
 
 @pytest.mark.parametrize(("language", "first"), [("zh", "zh-en-tiny"), ("mixed", "zh-en-tiny"), ("en", None)])

@@ -14,7 +14,7 @@ from autogpt.config import home
 from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.corpus import Corpus
 from autogpt.errors import ModelError, TrainingError
-from autogpt.models.bases import available, describe, own_bases, resolve
+from autogpt.models.bases import BASE_FILE, available, describe, own_bases, resolve
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sizing import parameters
 from autogpt.models.trimming import FLOOR, Vocabulary, trim_vocabulary
@@ -27,6 +27,9 @@ __all__ = ["Start", "bases_of", "choose_bases"]
 LEAST_EPOCHS, LEAST_EPOCHS_OWN = 4.0, 2.0
 """Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data. Bases of
 our own are small, and know the two languages of this project."""
+LEAST_TOKENS_PER_PARAMETER = 5.0
+"""Of pretraining. The first base of our own had 0.6, and lost to training from scratch in equal minutes
+(benchmarks/results/base.md); 20 are usual (Hoffmann et al. 2022)."""
 LARGEST_SHARE_KEPT = 0.7
 """A vocabulary is trimmed when at most this share of it stays: a few rows less are not worth another tokenizer."""
 LONGEST_TRIMMED_CHARACTERS = 20_000_000
@@ -132,8 +135,8 @@ def choose_bases(
     rates: Rates | None = None
     for name in sorted(names, key=lambda name: (name not in own_bases(), name)):
         folder = resolve(name, home())
-        if (foreign := _foreign(folder, corpus)) is not None:
-            reasons[f"base {name}"] = f"left out: {foreign}"
+        if (unfit := _undertrained(folder) or _foreign(folder, corpus)) is not None:
+            reasons[f"base {name}"] = f"left out: {unfit}"
             continue
         rates = rates or probe_rates(machine)
         epochs = LEAST_EPOCHS_OWN if name in own_bases() else LEAST_EPOCHS
@@ -161,6 +164,21 @@ def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> B
         methods=(*best, *(method for method in METHODS if method in allowed - set(best))),
         depth=min(start.shape.num_hidden_layers for start in starts.values()),
         rate=min(1e-3, 1e-4 * (_RATE_OF_ONE / min(parameters(start.shape) for start in starts.values())) ** 0.5),
+    )
+
+
+def _undertrained(folder: Path) -> str | None:
+    """Why a base of our own has not seen enough text to be worth a trial; None for any other."""
+    file = folder / BASE_FILE
+    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "tokens_seen" not in facts:
+        return None
+    each = facts["tokens_seen"] / facts["parameters"]
+    if each >= LEAST_TOKENS_PER_PARAMETER:
+        return None
+    return (
+        f"it has seen {each:.1f} tokens a parameter, and below {LEAST_TOKENS_PER_PARAMETER:g} from scratch was better;"
+        " ask for it with --base"
     )
 
 
