@@ -140,8 +140,10 @@ def test_a_base_of_another_language_is_left_out(own: Path) -> None:
 def test_a_base_that_has_hardly_been_trained_waits_to_be_asked_for(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int, chosen: bool
 ) -> None:
-    own, reasons = Path(shutil.copytree(own, tmp_path / own.name)), {}
-    monkeypatch.setattr(bases, "OWN_BASES", tmp_path)
+    reasons: dict[str, str] = {}
+    (tmp_path / "pyproject.toml").touch()  # bases stand beside it in a checkout
+    own = Path(shutil.copytree(own, tmp_path / "bases" / own.name))
+    monkeypatch.setattr(bases, "OWN_BASES", tmp_path / "bases")
     facts = {"tokens_seen": tokens * 100, "parameters": 1000}
     (own / "base.json").write_text(json.dumps(facts), encoding="utf-8")
     found = choose_bases("auto", corpus_of("zh"), MACHINE, 1e9, reasons)

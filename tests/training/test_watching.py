@@ -49,6 +49,9 @@ def test_gradients_that_explode() -> None:
     assert _found(events) == ["exploding gradients"]
     events[210:231] = list(_steps(HEALTHY))[210:231]
     assert _found(events) == []  # a single spike is nothing
+    for place in range(20):
+        events[place] = Event("training.step", {**events[place].data, "grad_norm": 50.0})
+    assert _found(events) == []  # nor are the first steps
 
 
 def test_rows_seen_too_often() -> None:

@@ -41,6 +41,7 @@ class Watch:
         self._said: set[str] = set()
         self._steps, self._first, self._smooth, self._lowest = 0, 0.0, 0.0, float("inf")
         self._norms: deque[float] = deque(maxlen=100)
+        self._exploded: deque[bool] = deque(maxlen=100)
         self._validation: list[tuple[float, float]] = []
 
     def look(self, event: Event) -> list[Event]:
@@ -98,7 +99,8 @@ class Watch:
     def _explosion(self, norm: float, step: int) -> list[Event]:
         usual = statistics.median(self._norms) if len(self._norms) >= _SETTLED_STEPS else float("inf")
         self._norms.append(norm)
-        if sum(one > _EXPLOSION * usual for one in self._norms) < _EXPLOSIONS:
+        self._exploded.append(norm > _EXPLOSION * usual)
+        if sum(self._exploded) < _EXPLOSIONS:
             return []
         message = (
             f"gradient norms of {norm:.3g} where {usual:.3g} is usual: they are clipped; a lower rate would be safer"
