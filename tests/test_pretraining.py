@@ -160,7 +160,11 @@ def test_an_interrupted_preparation_is_said(recipe: Recipe, monkeypatch: pytest.
         slice_of(recipe)
 
 
-def test_a_slice_ends_with_its_minutes_and_saves(recipe: Recipe) -> None:
+def test_a_slice_ends_with_its_minutes_and_saves(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # a checkout has bases of its own
     result, events = slice_of(recipe.model_copy(update={"epochs": 10**6}), minutes=0.3 / 60)
     kinds = [event.kind for event in events]
     assert kinds[-1] == "pretraining.done"
