@@ -192,8 +192,6 @@ def set_up(
     found = load_state(state, folder)
     if found is not None and found.passed_over:
         yield Event("pretraining.note", {"message": f"damaged checkpoint passed over: {found.passed_over[0]}"})
-    if machine.device != "cpu":
-        _move_moments(state, machine.device)
     history = list(found.meta.get("slices", [])) if found is not None else []
     where = (state.step, state.tokens, state.seconds)
     return PretrainingRun(recipe, folder, machine, shards, batches, settings, state, held_out, history, *where)
@@ -221,14 +219,6 @@ def _compiles(machine: Machine, seconds: float) -> bool:
     if machine.device == "cuda":
         return True
     return seconds >= _COMPILE_FROM_S and any(map(shutil.which, ("g++", "clang++", "c++")))
-
-
-def _move_moments(state: TrainState, device: str) -> None:
-    """Checkpoints are read into main memory; fused optimizers want their moments beside the weights."""
-    for parameter in state.model.parameters():
-        moments = state.optimizer.state_of(parameter)
-        if moments:
-            state.optimizer.restore(parameter, {key: value.to(device) for key, value in moments.items()})
 
 
 def _same_run(recipe: Recipe, shards: TokenShards, folder: Path) -> None:

@@ -243,8 +243,7 @@ def _untuned_bases(run: Run, bench: Bench) -> list[UntunedBase]:
 
     def load(folder: Path) -> Engine:
         model, tokenizer = load_model(folder, dtype=torch.bfloat16 if half else torch.float32)
-        context = min(1024, getattr(model.config, "max_position_embeddings", 1024))
-        return Engine(model, tokenizer, context=context, precision=bench.machine.precision)
+        return Engine(model, tokenizer, context=1024, precision=bench.machine.precision)
 
     rows, seconds = run.config.evaluation.base_rows, _BASE_SHARE * run.budget.seconds / max(1, len(folders))
     return [UntunedBase(Path(name).name, partial(load, folder), rows, seconds) for name, folder in folders.items()]

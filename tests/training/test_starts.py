@@ -144,7 +144,7 @@ def test_a_base_that_has_hardly_been_trained_waits_to_be_asked_for(
     (tmp_path / "pyproject.toml").touch()  # bases stand beside it in a checkout
     own = Path(shutil.copytree(own, tmp_path / "bases" / own.name))
     monkeypatch.setattr(bases, "OWN_BASES", tmp_path / "bases")
-    facts = {"tokens_seen": tokens * 100, "parameters": 1000}
+    facts = {"tokens_seen": tokens * int(bases.describe(own)["parameters"]) // 10}
     (own / "base.json").write_text(json.dumps(facts), encoding="utf-8")
     found = choose_bases("auto", corpus_of("zh"), MACHINE, 1e9, reasons)
     assert (own.name in found) == chosen

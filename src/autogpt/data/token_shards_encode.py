@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -37,6 +36,7 @@ from autogpt.data.token_shards_read import Document, DocumentReader
 from autogpt.data.tokenizers import encode_texts, train_tokenizer
 from autogpt.errors import DataError, StoreError
 from autogpt.events import Event
+from autogpt.store.artifacts import sync
 
 __all__ = ["EncodingPlan", "encode_corpus", "sample_texts"]
 
@@ -233,10 +233,10 @@ def _renamed(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in (*temporary.iterdir(), temporary):
-            _sync(path)
+            sync(path)
         if not folder.exists():  # another process may have been quicker with the same content
             temporary.rename(folder)
-            _sync(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         raise StoreError(
             f"the corpus cache {str(folder.parent)!r} cannot be written",
@@ -245,16 +245,6 @@ def _renamed(folder: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle of a folder to flush
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(path: Path) -> str:

@@ -260,7 +260,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
     Returns:
         `parameters`, `vocabulary` and `context` (tokens), `architecture`; and, where the folder tells, `name`,
-        `source`, `licence` and `languages`.
+        `source`, `licence`, `languages` and `tokens_seen` in pretraining.
 
     Raises:
         ModelError: the folder is not a model folder.
@@ -276,7 +276,9 @@ def describe(folder: Path) -> dict[str, Any]:
         }
         if (folder / BASE_FILE).is_file():
             base = json.loads((folder / BASE_FILE).read_text(encoding="utf-8"))
-            about |= {key: base[key] for key in ("name", "source", "licence", "languages") if key in base}
+            about |= {
+                key: base[key] for key in ("name", "source", "licence", "languages", "tokens_seen") if key in base
+            }
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{str(folder)!r} is not a model folder", found=str(error)) from error
     if not parameters:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import stat
 import uuid
@@ -37,6 +36,7 @@ from autogpt.errors import ModelError, StoreError
 from autogpt.models.adapters import merge
 from autogpt.models.gpt import GPT, GPTModel
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.store.artifacts import sync
 
 __all__ = [
     "as_gpt",
@@ -146,7 +146,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
-            _fsync(path)
+            sync(path)
         previous = _previous(folder)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
@@ -156,7 +156,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         except OSError:
             _restore(folder)
             raise
-        _fsync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -172,16 +172,6 @@ def _restore(folder: Path) -> None:
     if not folder.exists():
         with contextlib.suppress(FileNotFoundError):
             _previous(folder).rename(folder)
-
-
-def _fsync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle of a folder to flush
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from autogpt.errors import BadInput, StoreError
 
-__all__ = ["RunFolder", "free_bytes", "require_free", "write_atomic", "write_json", "write_trials_csv"]
+__all__ = ["RunFolder", "free_bytes", "require_free", "sync", "write_atomic", "write_json", "write_trials_csv"]
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -40,7 +40,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StoreError(
@@ -50,11 +50,11 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` last through a power cut. Where folders cannot be opened (Windows) there is no way."""
-    if os.name == "nt":
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, last through a power cut. Windows has no handle of a folder to flush."""
+    if os.name == "nt" and path.is_dir():
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

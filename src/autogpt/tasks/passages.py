@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from autogpt.tasks.language import has_han
@@ -44,6 +45,7 @@ def _units(text: str) -> set[str]:
     return {*words, *(word[:_STEM] for word in words if len(word) > _STEM)}
 
 
+@lru_cache(maxsize=4096)  # prompt and grammar of a row, in every trial, ask for the same
 def nearest_sentences(question: str, passage: str, most_chars: int) -> str:
     """The sentences of `passage` nearest to `question`, joined in their order: about `most_chars` characters at most.
 

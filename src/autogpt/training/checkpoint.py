@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from autogpt.errors import StoreError
+from autogpt.store.artifacts import sync
 
 __all__ = ["Checkpoint", "load_newest", "save"]
 
@@ -41,14 +42,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def save(
     folder: Path, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any], *, keep: int = 2
 ) -> Path:
@@ -65,11 +58,11 @@ def save(
         record = {**meta, "step": step, "sha256": _digest(temporary / _TENSORS)}
         (temporary / _META).write_text(json.dumps(record), encoding="utf-8")
         for path in (temporary / _TENSORS, temporary / _META, temporary):
-            _sync(path)
+            sync(path)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(

@@ -243,7 +243,9 @@ def load_state(state: TrainState, folder: Path) -> checkpoint.Checkpoint | None:
         parameter.data.copy_(found.tensors[f"weight.{name}"])
         average.copy_(found.tensors[f"average.{name}"])
         kept = {key: found.tensors.get(f"optimizer.{key}.{name}") for key in _REMEMBERED}
-        state.optimizer.restore(parameter, {key: value.clone() for key, value in kept.items() if value is not None})
+        # Beside the weights, where fused optimizers want them, and never the checkpoint's own memory.
+        moments = {key: value.to(parameter.device, copy=True) for key, value in kept.items() if value is not None}
+        state.optimizer.restore(parameter, moments)
     torch.set_rng_state(found.tensors["rng"])
     state.step, state.tokens = int(found.meta["step"]), int(found.meta["tokens"])
     state.seconds = float(found.meta["seconds"])

@@ -14,7 +14,7 @@ from autogpt.config import home
 from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.corpus import Corpus
 from autogpt.errors import ModelError, TrainingError
-from autogpt.models.bases import BASE_FILE, available, describe, own_bases, resolve
+from autogpt.models.bases import available, describe, own_bases, resolve
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sizing import parameters
 from autogpt.models.trimming import FLOOR, Vocabulary, trim_vocabulary
@@ -169,11 +169,10 @@ def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> B
 
 def _undertrained(folder: Path) -> str | None:
     """Why a base of our own has not seen enough text to be worth a trial; None for any other."""
-    file = folder / BASE_FILE
-    facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if "tokens_seen" not in facts:
+    about = describe(folder)
+    if "tokens_seen" not in about:
         return None
-    each = facts["tokens_seen"] / facts["parameters"]
+    each = about["tokens_seen"] / about["parameters"]
     if each >= LEAST_TOKENS_PER_PARAMETER:
         return None
     return (
