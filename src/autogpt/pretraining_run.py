@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,11 @@ from autogpt.pretraining_recipe import Recipe
 from autogpt.store.artifacts import write_json
 from autogpt.store.leases import process_exists, this_process
 from autogpt.training.loop import TrainSettings, TrainState, load_state, save_state, start
-from autogpt.training.machine import Machine, probe
+from autogpt.training.machine import Machine, compiling_pays, probe
 
 __all__ = ["PretrainingRun", "held", "rounded", "run_folder", "set_up"]
 
 _RUN_FILE = "run.json"
-_COMPILE_FROM_S = 900.0
 
 
 def run_folder(recipe: Recipe) -> Path:
@@ -183,7 +181,7 @@ def set_up(
         precision=machine.precision,
         device=machine.device,
         micro_tokens=recipe.micro_tokens,
-        compile=_compiles(machine, seconds) if recipe.compile == "auto" else recipe.compile,
+        compile=compiling_pays(machine.device, seconds) if recipe.compile == "auto" else recipe.compile,
         seed=recipe.seed,
     )
     torch.manual_seed(recipe.seed)
@@ -211,16 +209,6 @@ def _shape(recipe: Recipe, tokenizer: Any) -> Any:
     )
 
 
-def _compiles(machine: Machine, seconds: float) -> bool:
-    """Whether torch.compile pays: on a GPU, where it brings its own compiler; on a CPU in long slices, given a C++ one.
-
-    On a CPU the first step then takes the better part of a minute, and later ones a twelfth less.
-    """
-    if machine.device == "cuda":
-        return True
-    return seconds >= _COMPILE_FROM_S and any(map(shutil.which, ("g++", "clang++", "c++")))
-
-
 def _same_run(recipe: Recipe, shards: TokenShards, folder: Path) -> None:
     """Remember what the run is at its first slice; afterwards refuse a recipe or a corpus that is another one."""
     now = {**recipe.identity(), "corpus": shards.fingerprint}
@@ -240,7 +228,7 @@ def _same_run(recipe: Recipe, shards: TokenShards, folder: Path) -> None:
 
 
 def rounded(model: Any) -> Any:
-    """A copy of `model` with weights rounded to bfloat16, as they are stored; kept in float32 and not compiled."""
+    """A copy of `model` with weights rounded to bfloat16, as they are stored; kept in float32."""
     copy: Any = GPT(model.config)
     copy.load_state_dict({name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()})
     return copy.to(next(model.parameters()).device).eval()

@@ -117,6 +117,52 @@ def test_the_kernel_is_used_where_it_is_better(monkeypatch: pytest.MonkeyPatch) 
     assert used == [8]
 
 
+def plain_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    return (F.cross_entropy(F.linear(hidden, weight).float(), targets, reduction="none") * weights).sum()
+
+
+@pytest.mark.parametrize("per_chunk", [fused.LOGITS_PER_CHUNK, 64 * 40])
+def test_cross_entropy(per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "LOGITS_PER_CHUNK", per_chunk)  # the second: three chunks, the last one smaller
+    targets, weights = torch.randint(40, (150,)), torch.rand(150)
+    targets[1] = targets[0]
+    ours = lambda h, w: fused.cross_entropy(h, w, targets, weights)  # noqa: E731
+    plain = lambda h, w: plain_cross_entropy(h, w, targets, weights)  # noqa: E731
+    compare(ours, plain, [randn(150, 16), randn(40, 16, seed=1)], 1e-5)
+
+
+def test_cross_entropy_by_finite_differences() -> None:
+    hidden, weight = randn(5, 4).double().requires_grad_(), randn(7, 4, seed=1).double().requires_grad_()
+    targets, weights = torch.tensor([0, 6, 3, 3, 1]), torch.tensor([1.0, 0.5, 2.0, 1.0, 0.1]).double()
+    assert torch.autograd.gradcheck(lambda h, w: 3 * fused.cross_entropy(h, w, targets, weights), (hidden, weight))
+
+
+def test_cross_entropy_in_bf16_is_near_float32() -> None:
+    hidden, weight = randn(512, 64, dtype=torch.bfloat16), 0.3 * randn(1000, 64, seed=1)
+    targets, weights = torch.randint(1000, (512,)), torch.ones(512)
+    exact, ours = [], []
+    for found, function in ((exact, plain_cross_entropy), (ours, fused.cross_entropy)):
+        leaves = [hidden.detach().clone().requires_grad_(), weight.clone().requires_grad_()]
+        if function is plain_cross_entropy:
+            leaves[0] = leaves[0].detach().float().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=function is fused.cross_entropy):
+            loss = function(*leaves, targets, weights)
+        (loss / 512).backward()
+        assert [leaf.grad is not None and leaf.grad.dtype == leaf.dtype for leaf in leaves] == [True, True]
+        found += [loss / 512, *(leaf.grad for leaf in leaves)]
+    assert ours[0].item() == pytest.approx(exact[0].item(), rel=1e-3)
+    for mine, other in zip(ours[1:], exact[1:], strict=True):
+        assert (mine.float() - other).norm() < 0.01 * other.norm()
+
+
+def test_cross_entropy_of_nothing_and_of_a_frozen_head() -> None:
+    hidden, weight = randn(3, 4).requires_grad_(), randn(5, 4)
+    assert fused.cross_entropy(hidden[:0], weight, torch.zeros(0, dtype=torch.long), torch.zeros(0)).item() == 0
+    fused.cross_entropy(hidden, weight, torch.tensor([0, 1, 2]), torch.ones(3)).backward()
+    assert hidden.grad is not None
+    assert weight.grad is None
+
+
 def test_second_derivatives_are_refused() -> None:
     x = randn(2, 4).requires_grad_()
     (gradient,) = torch.autograd.grad(fused.rms_norm(x, torch.ones(4), 1e-6).square().sum(), x, create_graph=True)

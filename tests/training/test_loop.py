@@ -19,6 +19,7 @@ from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import as_llama
 from autogpt.training.loop import TrainSettings, TrainState, averaged, load_state, save_state, start, train
+from autogpt.training.machine import compiling_pays
 from autogpt.training.objectives import weighted_token_loss
 from autogpt.training.optim import OptimizerKind, Schedule
 
@@ -103,6 +104,46 @@ def test_resume_from_twenty_random_points_equals_the_unbroken_run(tmp_path: Path
             assert torch.equal(a, b), (point, name)
         for a, b in zip(unbroken.ema.average, resumed.ema.average, strict=True):
             assert torch.equal(a, b)
+
+
+def _packed() -> Batches:
+    """19 full rows in steps of four: the last step of an epoch has another shape."""
+    ids = np.array([3 + (i * i) % 36 for i in range(19 * 32)], dtype=np.int32)
+    weights = np.ones(len(ids), dtype=np.float32)
+    row = Encoded(ids, weights, "text", utf8_bytes=len(ids), answers=weights > 0)
+    return Batches([row], BatchPlan(tokens_per_step=128, context=32, packed=True, seed=3), pad_id=0)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of itself while it compiles
+def test_only_steps_of_the_first_shape_go_through_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[tuple[int, ...]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compiled.extend(tuple(x.shape) for x in inputs if x.shape[-2:] == (32, 32) and x.ndim == 3)
+        return graph.forward
+
+    plainly = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic: plainly(f, dynamic=dynamic, backend=backend))
+    settings = replace(SETTINGS, compile=True)
+    losses = []
+    for chosen in (SETTINGS, settings):
+        state = start(_model(dropout=0.0), chosen)
+        losses.append(_drain(state, _packed(), 12, chosen))
+        assert not any("forward" in vars(block) for block in state.model.model.layers)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert {shape[0] for shape in compiled} == {4}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not compiling_pays("cpu", 1e6), reason="needs a C++ compiler")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_steps_learn_what_plain_ones_do(precision: str) -> None:
+    losses = []
+    for compiled in (False, True):
+        settings = replace(SETTINGS, compile=compiled, precision=precision)
+        losses.append(_drain(start(_model(dropout=0.0), settings), _packed(), 30, settings))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4 if precision == "fp32" else 0.03)
 
 
 GOLDEN = [3.746, 3.123, 2.861, 2.549, 2.176, 1.896, 1.547, 1.398, 1.047, 0.8]

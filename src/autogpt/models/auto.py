@@ -40,11 +40,13 @@ def install() -> None:
         # A reload of this module makes a new class; the finder of the old one goes, so that there is never a second.
         sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__qualname__ != _Finder.__qualname__]
         sys.meta_path.insert(0, _Finder())
-    # Importing what is in sys.modules costs nothing, and waits for another thread that is in the middle of it.
+    # Importing what is in sys.modules costs nothing, and waits for another thread that is in the middle of it. The
+    # models first: while they are executed, they walk through the table of configurations.
+    models = importlib.import_module(_MODELS) if _MODELS in sys.modules else None
     if _CONFIGURATIONS in sys.modules:
         _add_names(importlib.import_module(_CONFIGURATIONS))
-    if _MODELS in sys.modules:
-        _add_names(importlib.import_module(_MODELS))
+    if models is not None:
+        _add_names(models)
         from autogpt.models.hub import register
 
         register()

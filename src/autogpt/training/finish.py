@@ -13,7 +13,8 @@ import torch
 from autogpt.errors import NoModelError
 from autogpt.events import Event
 from autogpt.training.candidate import Candidate
-from autogpt.training.loop import averaged, load_state, save_state, train
+from autogpt.training.loop import averaged, compile_steps, load_state, save_state, train
+from autogpt.training.machine import compiling_pays
 
 __all__ = ["FinishPlan", "Judgement", "finish"]
 
@@ -92,6 +93,8 @@ def finish(candidate: Candidate, plan: FinishPlan, validate: Validate) -> Iterat
     best = _Best(first, [a.clone() for a in state.ema.average], higher_is_better=plan.higher_is_better)
     pause = max(3.0, 8 * elapsed(), plan.seconds / _VALIDATIONS)
     save_state(state, plan.folder, {"score": first.score})
+    if candidate.batches.plan.packed and compiling_pays(candidate.settings.device, plan.seconds):
+        compile_steps(state)
     constant_s, stale = plan.seconds * (1 - plan.cooldown_share), 0
     yield _evaluated(state.step, first)
     while elapsed() < constant_s and state.step < candidate.max_steps and stale < plan.patience:

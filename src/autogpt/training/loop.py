@@ -11,23 +11,36 @@ objective and the batches, never the loop.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from autogpt.config import home
 from autogpt.data.batching import Batch, Steps
 from autogpt.errors import StoreError, TrainingError
 from autogpt.events import Event
 from autogpt.training import checkpoint
+from autogpt.training.machine import keep_freed_memory
 from autogpt.training.objectives import backbone, weighted_token_loss
 from autogpt.training.optim import Ema, Optimizer, OptimizerKind, Schedule, create_optimizer
 
-__all__ = ["Objective", "TrainSettings", "TrainState", "averaged", "load_state", "save_state", "start", "train"]
+__all__ = [
+    "Objective",
+    "TrainSettings",
+    "TrainState",
+    "averaged",
+    "compile_steps",
+    "load_state",
+    "save_state",
+    "start",
+    "train",
+]
 
 _REMEMBERED = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 """What AdamW and Muon keep of a parameter."""
@@ -48,7 +61,7 @@ class TrainSettings:
         precision: fp32, or bf16 autocast.
         device: where the batches go.
         micro_tokens: most padded tokens of one forward pass; larger batches are accumulated.
-        compile: run the blocks through torch.compile; pays when many steps of one shape follow.
+        compile: `compile_steps` from the first step on.
         seed: of dropout.
     """
 
@@ -71,6 +84,8 @@ class TrainState:
     Attributes:
         seconds: time inside the loop only.
         micro_tokens: most tokens of one forward pass since memory ran out; None while it has not.
+        compiled: the blocks' forward passes as `compile_steps` made them; none where steps are not compiled.
+        has_compiled: whether a step has gone through them.
     """
 
     model: Any
@@ -81,6 +96,8 @@ class TrainState:
     tokens: int = 0
     seconds: float = 0.0
     micro_tokens: int | None = None
+    compiled: list[Callable[..., Any]] = field(default_factory=list)
+    has_compiled: bool = False
 
     @property
     def tokens_per_s(self) -> float:
@@ -88,15 +105,44 @@ class TrainState:
 
 
 def start(model: Any, settings: TrainSettings) -> TrainState:
-    """A fresh state at step 0. Seeds dropout."""
+    """A fresh state at step 0. Seeds dropout, and has the process keep the memory that steps free."""
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
-    if settings.compile:
-        for block in backbone(model).base_model.layers:
-            block.compile(dynamic=False)
     optimizer = create_optimizer(model, settings.learning_rate, settings.weight_decay, settings.optimizer)
-    return TrainState(
+    state = TrainState(
         model, optimizer, Ema(model.parameters()), Schedule(settings.learning_rate, settings.warmup_steps)
     )
+    if settings.compile:
+        compile_steps(state)
+    return state
+
+
+def compile_steps(state: TrainState) -> None:
+    """Run the blocks through `torch.compile` from the next step on; outside of steps they stay as they are.
+
+    One shape is compiled, that of the next step; batches of another one take the plain way. What was compiled is kept
+    in `$AUTOGPT_HOME/cache/inductor`.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "cache" / "inductor"))
+    state.compiled = [torch.compile(block.forward, dynamic=False) for block in backbone(state.model).base_model.layers]
+
+
+@contextmanager
+def _compiled(state: TrainState) -> Iterator[None]:
+    """The blocks' compiled passes in the place of the plain ones."""
+    if not state.compiled:
+        yield
+        return
+    blocks = backbone(state.model).base_model.layers
+    for block, forward in zip(blocks, state.compiled, strict=True):
+        block.forward = forward
+    try:
+        with torch.compiler.set_stance("eager_on_recompile" if state.has_compiled else "default"):
+            yield
+        state.has_compiled = True
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 def _parts(batch: Batch, limit: int) -> Iterator[Batch]:
@@ -115,7 +161,8 @@ def _gradients(state: TrainState, batch: Batch, settings: TrainSettings, objecti
     total, weight = 0.0, float(batch.weights_BT[:, 1:].sum())
     try:
         for part in _parts(batch, state.micro_tokens or settings.micro_tokens):
-            with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
+            bf16 = settings.precision == "bf16"
+            with _compiled(state), torch.autocast(settings.device, torch.bfloat16, enabled=bf16):
                 loss = objective(state.model, part)
             (loss / weight).backward()
             total += float(loss.detach())

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from autogpt.data.batching import Batch
+from autogpt.models import fused
 
 __all__ = ["backbone", "tensors_of", "token_losses", "weighted_loss_of", "weighted_token_loss", "wide"]
 
@@ -61,5 +62,8 @@ def weighted_loss_of(model: Any, hidden_BTD: torch.Tensor, batch: Batch) -> torc
     """`weighted_token_loss` from the model's final hidden states, however they were computed."""
     weights_BT = batch.weights_BT[:, 1:]
     chosen_BT = weights_BT > 0
-    losses_N = token_losses(model, hidden_BTD[:, :-1][chosen_BT], batch.ids_BT[:, 1:][chosen_BT])
-    return (losses_N * weights_BT[chosen_BT]).sum()
+    hidden_ND, targets_N = hidden_BTD[:, :-1][chosen_BT], batch.ids_BT[:, 1:][chosen_BT]
+    head = backbone(model).get_output_embeddings()
+    if isinstance(head, torch.nn.Linear) and getattr(head, "bias", None) is None:
+        return fused.cross_entropy(hidden_ND, head.weight, targets_N, weights_BT[chosen_BT])
+    return (token_losses(model, hidden_ND, targets_N) * weights_BT[chosen_BT]).sum()
