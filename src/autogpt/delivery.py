@@ -41,6 +41,8 @@ from autogpt.training.candidate import Candidate
 __all__ = ["checked_name", "deliver", "fit_summary", "task_key"]
 
 _WRITTEN_SAMPLES = 5
+_SHOWN_ROWS = 3
+"""Of the best and of the worst test rows, for whoever watches the run."""
 
 
 def task_key(spec: TaskSpec, fingerprint: str) -> str:
@@ -150,6 +152,7 @@ def _report(
     name = str(run.row.config["name"])
     counts, dropped = drop_lines(dataset.drops)
     best, worst, mistakes = sample_lines(spec, examination.examples, examination.predictions)
+    run.emit("evaluation.samples", rows=[line.model_dump() for line in best[:_SHOWN_ROWS] + worst[:_SHOWN_ROWS]])
     stages = {**run.stages, "report": run.budget.elapsed() - sum(run.stages.values())}
     return RunReport(
         model=name,

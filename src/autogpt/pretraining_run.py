@@ -183,6 +183,7 @@ def set_up(
         micro_tokens=recipe.micro_tokens,
         compile=compiling_pays(machine.device, seconds) if recipe.compile == "auto" else recipe.compile,
         seed=recipe.seed,
+        peak_flops=machine.flops_per_s,
     )
     torch.manual_seed(recipe.seed)
     model: Any = GPT(_shape(recipe, shards.tokenizer))

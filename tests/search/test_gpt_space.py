@@ -66,7 +66,9 @@ def test_methods_and_blocks_that_a_base_allows() -> None:
     space = space_for(spec, 100_000, Bases(("base",), methods=("last_k", "lora"), depth=3))
     configs = [space.sample(random.Random(seed)) for seed in range(60)]
     assert {config.get("method") for config in configs} == {None, "last_k", "lora"}
-    assert {config["top"] for config in configs if "top" in config} == {1, 2}
+    assert {config["top"] for config in configs if "top" in config} == {0, 1, 2}
+    writing = space_for(_spec(TaskKind.SUMMARIZATION), 100_000, Bases(("base",), methods=("last_k",)), scratch=False)
+    assert all(writing.sample(random.Random(seed))["top"] > 0 for seed in range(20))  # a probe cannot write
     assert "base_lr" not in space.names
     assert space.narrowed({"start": "base"}).default["method"] == "last_k"
     shallow = space_for(spec, 100_000, Bases(("base",), methods=("last_k",), depth=1), scratch=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from autogpt.data.batching import Batches, BatchPlan, Encoded
+from autogpt.data.tokenizers import train_tokenizer
 from autogpt.errors import ModelError, TrainingError
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.hub import load_model, save_model
 from autogpt.training.frozen_trunk import Keep, TopObjective, TrunkBatches, freeze_trunk, store_bytes
 from autogpt.training.loop import TrainSettings, start, train
 from autogpt.training.objectives import weighted_token_loss
@@ -60,8 +63,16 @@ def _gradients(model: GPT) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+TOPS: list[tuple[int, dict[str, Any]]] = [
+    (0, {}),
+    (1, {}),
+    (2, {"tie_word_embeddings": False}),
+    (3, {"late_key_heads": 1}),
+]
+
+
 @pytest.mark.parametrize("plan", [PADDED, PACKED], ids=["padded", "packed"])
-@pytest.mark.parametrize(("top", "fields"), [(1, {}), (2, {"tie_word_embeddings": False}), (3, {"late_key_heads": 1})])
+@pytest.mark.parametrize(("top", "fields"), TOPS)
 def test_loss_and_gradients_are_those_of_the_whole_model(plan: BatchPlan, top: int, fields: dict[str, Any]) -> None:
     model = freeze_trunk(_model(**fields), top)
     batches, plain, objective = _cached(model, top, plan), Batches(_rows(), plan, 0), TopObjective(model, top)
@@ -91,6 +102,22 @@ def test_training_gives_the_same_model_and_leaves_the_trunk_alone() -> None:
         if not torch.equal(a, before):
             changed.add(".".join(name.split(".")[:3]))
     assert changed == {"model.layers.2", "model.layers.3", "model.norm.weight"}
+
+
+def test_a_probe_trains_a_head_of_its_own_and_is_saved_with_it(tmp_path: Path) -> None:
+    model, fresh = freeze_trunk(_model(vocab_size=300), 0), _model(vocab_size=300)
+    batches = _cached(model, 0)
+    first, *_, last = train(
+        start(model, SETTINGS), batches, SETTINGS, until=4 * batches.steps_per_epoch, objective=TopObjective(model, 0)
+    )
+    assert last.data["loss"] < first.data["loss"]
+    before = dict(fresh.model.named_parameters())
+    assert [name for name, p in model.model.named_parameters() if not torch.equal(p, before[name])] == ["norm.weight"]
+    assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    save_model(model, train_tokenizer(["a b c"], 300), tmp_path / "probe")
+    loaded, _ = load_model(tmp_path / "probe")
+    ids = torch.arange(3, 12)[None]
+    torch.testing.assert_close(loaded(ids).logits, model.eval()(ids).logits)
 
 
 def test_the_trunk_runs_once_for_every_row() -> None:
@@ -153,8 +180,8 @@ def test_what_cannot_be_kept() -> None:
     for fields in ({"position": "learned"}, {"dropout": 0.1}):
         with pytest.raises(ModelError, match="cannot be kept"):
             _cached(freeze_trunk(_model(**fields), 1), 1)
-    for top in (0, 5):
-        with pytest.raises(ModelError, match="1 to 4 blocks"):
+    for top in (-1, 5):
+        with pytest.raises(ModelError, match="0 to 4 blocks"):
             freeze_trunk(_model(), top)
     shape = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     other = Qwen2ForCausalLM(Qwen2Config(**shape, num_key_value_heads=2, intermediate_size=32))

@@ -114,6 +114,18 @@ def _packed() -> Batches:
     return Batches([row], BatchPlan(tokens_per_step=128, context=32, packed=True, seed=3), pad_id=0)
 
 
+def test_a_step_says_what_share_of_the_machine_it_used() -> None:
+    settings = replace(SETTINGS, peak_flops=1e12)
+    state = start(_model(), settings)
+    *_, last = train(state, _packed(), settings, until=5)
+    per_token = 6 * sum(p.numel() for p in state.model.parameters() if p.ndim == 2) + 12 * 2 * 32 * 32
+    assert last.data["mfu"] == pytest.approx(per_token * state.tokens_per_s / 1e12, rel=1e-3, abs=5e-5)
+    assert last.data["memory_mb"] > 100
+    state.model.model.embed_tokens.requires_grad_(False)
+    *_, last = train(state, _packed(), settings, until=6)
+    assert last.data["mfu"] is None
+
+
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of itself while it compiles
 def test_only_steps_of_the_first_shape_go_through_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[tuple[int, ...]] = []

@@ -19,13 +19,21 @@ def test_each_trial_has_its_curves(tmp_path: Path) -> None:
     for number in (0, 1):
         board(Event("search.trial_started", {"number": number}))
         for step in range(1, 31):
-            board(Event("training.step", {"step": step, "loss": 10.0 / step, "lr": 0.1}))
+            board(Event("training.step", {"step": step, "loss": 10.0 / step, "lr": 0.1, "mfu": 0.5, "memory_mb": None}))
         board(Event("search.trial_reported", {"number": number, "score": 0.5 + number}))
+    board(Event("pipeline.stage", {"stage": "evaluate"}))
+    board(Event("evaluation.samples", {"rows": [{"input": "1+1", "expected": "two", "answer": "three"}]}))
     board(Event("pipeline.stage", {"stage": "finish"}))
+    winner = EventAccumulator(str(tmp_path / "winner"))
+    winner.Reload()
+    (shown,) = winner.Tensors("samples/0/text_summary")
+    assert "three" in shown.tensor_proto.string_val[0].decode()
     for number in (0, 1):
         read = EventAccumulator(str(tmp_path / f"trial-{number}"))
         read.Reload()
         assert [point.step for point in read.Scalars("loss")] == [10, 20, 30]
+        assert "memory_mb" not in read.Tags()["scalars"]
+        assert [point.value for point in read.Scalars("model_flops_utilization")] == [0.5] * 3
         assert [point.value for point in read.Scalars("validation")] == [0.5 + number]
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["causal_attention", "cross_entropy", "dropout", "rms_norm", "rotate"]
+__all__ = ["causal_attention", "cross_entropy", "dropout", "loss_rows", "rms_norm", "rotate"]
 
 LONGEST_EXPLICIT_TOKENS = 512
 """Rows up to this length train faster with explicit attention probabilities; longer ones with the tiled kernel."""
@@ -184,6 +184,11 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tens
     return _CrossEntropy.apply(hidden, weight, targets, weights, dtype)
 
 
+def loss_rows(vocabulary: int) -> int:
+    """Tokens whose logits `cross_entropy` holds at a time."""
+    return max(64, LOGITS_PER_CHUNK // max(1, vocabulary))
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -193,7 +198,7 @@ class _CrossEntropy(torch.autograd.Function):
         head, total = weight.to(dtype), torch.zeros((), dtype=wide, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if ctx.needs_input_grad[1] else None
-        rows = max(64, LOGITS_PER_CHUNK // len(weight))
+        rows = loss_rows(len(weight))
         with torch.autocast(hidden.device.type, enabled=False):
             for first in range(0, len(hidden), rows):
                 part = slice(first, first + rows)

@@ -18,13 +18,10 @@ __all__ = [
     "parameters",
     "parameters_without_embeddings",
     "shape_for",
-    "training_bytes",
 ]
 
 WIDTH_PER_LAYER = 64
 SMALLEST_WIDTH = 32
-LOSS_CHUNK_TOKENS = 1024
-"""Tokens whose logits the training loop holds at a time; `training_bytes` counts on it."""
 
 
 def shape_for(
@@ -138,13 +135,3 @@ def activation_bytes(config: GPTConfig, tokens: int) -> int:
     feed_forward = 2 * (4 if config.mlp == "swiglu" else 3) * config.intermediate_size
     layer = residual + products + keys + probabilities + feed_forward
     return tokens * (config.num_hidden_layers * layer + 6 * d)
-
-
-def training_bytes(config: GPTConfig, tokens: int) -> int:
-    """Peak bytes of a bf16 autocast step with AdamW over `tokens` tokens at once; within about a quarter.
-
-    Float32 weights, gradients and two moments, the bf16 copy of the weights, activations, and the logits of one chunk
-    of the loss (bf16, and float32 with its gradient). What the libraries themselves occupy is not included.
-    """
-    logits = min(tokens, LOSS_CHUNK_TOKENS) * config.vocab_size * (2 + 4 + 4)
-    return parameters(config) * (16 + 2) + activation_bytes(config, tokens) + logits

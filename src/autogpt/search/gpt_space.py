@@ -13,7 +13,7 @@ SCRATCH = "scratch"
 METHODS = ("full", "last_k", "lora")
 """What of a base is trained: everything, its last blocks, or low-rank matrices beside its linear layers."""
 
-_TOPS = (1, 2, 4, 8)
+_TOPS = (0, 1, 2, 4, 8)
 
 
 _WIDTHS = (96, 128, 192, 256, 384)
@@ -89,7 +89,7 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
     if scratch:
         parameters += _from_scratch(spec.kind, characters)
     if bases.names:
-        parameters += _from_base(bases)
+        parameters += _from_base(bases, probe=spec.is_label_task)
     return Space(tuple(parameters))
 
 
@@ -115,14 +115,15 @@ def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
     return parameters
 
 
-def _from_base(bases: Bases) -> list[Parameter]:
+def _from_base(bases: Bases, *, probe: bool) -> list[Parameter]:
     tuned = {"start": bases.names}
     full, last, lora = ({**tuned, "method": (method,)} for method in METHODS)
-    tops = tuple(top for top in _TOPS if top <= bases.depth)
+    # Without blocks only the head is trained, a linear probe: enough to tell labels apart, never to write.
+    tops = tuple(top for top in _TOPS if (top or probe) and top <= bases.depth)
     own = {
         "full": [Parameter("base_lr", Float(1e-5, 1e-3, log=True), bases.rate, full, "peak rate of full fine-tuning")],
         "last_k": [
-            Parameter("top", Choice(tops), tops[min(1, len(tops) - 1)], last, "blocks trained, from the last one down"),
+            Parameter("top", Choice(tops), min(2, tops[-1]), last, "blocks trained, from the last one down"),
             Parameter("top_lr", Float(5e-5, 3e-3, log=True), 5e-4, last, "peak learning rate of the last blocks"),
         ],
         "lora": [

@@ -172,6 +172,7 @@ def build(
         precision=machine.precision,
         device=machine.device,
         seed=seed,
+        peak_flops=machine.flops_per_s,
     )
     return Candidate(
         model=model,

@@ -24,6 +24,7 @@ import torch
 
 from autogpt.data.batching import Batch
 from autogpt.events import Event
+from autogpt.models.fused import loss_rows
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sizing import activation_bytes, flops_per_token, parameters, shape_for
@@ -66,8 +67,8 @@ class Work:
         tokens: padded tokens of a step.
         context: tokens of a row.
         scored: share of the tokens whose prediction is learnt; only they reach the head.
-        method: what is trained: everything, the last `top` blocks above a trunk whose hidden states are kept, or
-            adapters of `rank` in all linear layers.
+        method: what is trained: everything; the last `top` blocks (none: the head alone) above a trunk whose hidden
+            states are kept; or adapters of `rank` in all linear layers.
     """
 
     shape: GPTConfig
@@ -89,10 +90,15 @@ class Work:
         )
         if self.method == "last_k":
             top = blocks * self.top // self.shape.num_hidden_layers
-            return top + (0 if self.shape.tie_word_embeddings else head)
+            return top + (0 if self._keeps_head else head)
         d, inner, kv = self.shape.hidden_size, self.shape.intermediate_size, self.shape.kv_size
         ends = 2 * (d + d) + 2 * (d + kv) + (3 if self.shape.mlp == "swiglu" else 2) * (d + inner)
         return self.shape.num_hidden_layers * self.rank * ends
+
+    @property
+    def _keeps_head(self) -> bool:
+        """Whether the last blocks are trained below a head that stays as it is; a probe is given one of its own."""
+        return self.shape.tie_word_embeddings and self.top > 0
 
     @property
     def _block_weights(self) -> int:
@@ -112,7 +118,7 @@ class Work:
         head = 6.0 * self.shape.vocab_size * self.shape.hidden_size
         blocks = flops_per_token(self.shape, self.context) - head
         head *= self.scored
-        frozen_head = head * (4 / 6 if self.method == "lora" or self.shape.tie_word_embeddings else 1)
+        frozen_head = head * (4 / 6 if self.method == "lora" or self._keeps_head else 1)
         if self.method == "full":
             return self.tokens * (blocks + head)
         if self.method == "lora":  # frozen weights have no gradient of their own; attention costs what it did
@@ -164,8 +170,8 @@ def peak_bytes(work: Work, *, precision: str = "bf16", kept_tokens: int = 0) -> 
     """Predicted peak bytes of training, what the libraries themselves occupy not included.
 
     Either in a step (float32 weights; of the trained ones a gradient, two moments and the running average; under
-    autocast a copy in bf16; activations and logits) or while a checkpoint is written, which takes a copy of what is
-    trained with its moments and average.
+    autocast a copy in bf16; activations, and logits and probabilities of a chunk) or while a checkpoint is written,
+    which takes a copy of what is trained with its moments and average.
 
     Args:
         kept_tokens: tokens of all rows, whose hidden states are kept in bf16 (method last_k).
@@ -176,7 +182,8 @@ def peak_bytes(work: Work, *, precision: str = "bf16", kept_tokens: int = 0) -> 
     share = work.top / work.shape.num_hidden_layers if work.method == "last_k" else 1.0
     shape = replace_shape(work.shape, max_position_embeddings=work.context)
     activations = activation_bytes(shape, work.tokens) * share * (1.0 if half else _FP32_ACTIVATIONS)
-    logits = work.tokens * work.scored * work.shape.vocab_size * 10
+    scored = min(work.tokens * work.scored, loss_rows(work.shape.vocab_size))
+    logits = scored * work.shape.vocab_size * 2 * (2 if half else 4)
     step = work.trained * 16 + (2 * used if half else 0) + activations + logits
     kept = kept_tokens * work.shape.hidden_size * 2 if work.method == "last_k" else 0
     return int(weights + kept + max(step, work.trained * (12 + 16)))

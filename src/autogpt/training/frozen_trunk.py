@@ -35,10 +35,11 @@ __all__ = ["Keep", "TopObjective", "TrunkBatch", "TrunkBatches", "freeze_trunk",
 def freeze_trunk(model: Any, top: int) -> Any:
     """`model` with only its last `top` blocks, the last norm and a head of its own trained; in place.
 
-    A head that is tied to the embeddings stays frozen with them: what the trunk says must not change.
+    A head that is tied to the embeddings stays frozen with them: what the trunk says must not change. Without any block
+    to train, though, it becomes a head of its own: a linear probe.
 
     Args:
-        top: from 1 to the number of blocks.
+        top: from 0 to the number of blocks.
 
     Raises:
         ModelError: more blocks than there are, or a model whose blocks are not found.
@@ -52,12 +53,15 @@ def freeze_trunk(model: Any, top: int) -> Any:
             expected="blocks called layers and a norm, as Llama has them",
             todo="choose the method full or lora",
         )
-    if not 1 <= top <= len(blocks):
-        raise ModelError(f"the last {top} blocks cannot be trained", expected=f"1 to {len(blocks)} blocks")
+    if not 0 <= top <= len(blocks):
+        raise ModelError(f"the last {top} blocks cannot be trained", expected=f"0 to {len(blocks)} blocks")
     model.requires_grad_(False)
     for part in (*blocks[len(blocks) - top :], norm):
         part.requires_grad_(True)
     head = model.get_output_embeddings()
+    if top == 0 and head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
     if head.weight is not model.get_input_embeddings().weight:
         head.requires_grad_(True)
     return model

@@ -25,8 +25,10 @@ from autogpt.config import home
 from autogpt.data.batching import Batch, Steps
 from autogpt.errors import StoreError, TrainingError
 from autogpt.events import Event
+from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.sizing import flops_per_token
 from autogpt.training import checkpoint
-from autogpt.training.machine import keep_freed_memory
+from autogpt.training.machine import keep_freed_memory, peak_memory_mb
 from autogpt.training.objectives import backbone, weighted_token_loss
 from autogpt.training.optim import Ema, Optimizer, OptimizerKind, Schedule, create_optimizer
 
@@ -63,6 +65,7 @@ class TrainSettings:
         micro_tokens: most padded tokens of one forward pass; larger batches are accumulated.
         compile: `compile_steps` from the first step on.
         seed: of dropout.
+        peak_flops: what the machine could do in a second (`Machine.flops_per_s`), for the share of it that is used.
     """
 
     learning_rate: float
@@ -75,6 +78,7 @@ class TrainSettings:
     micro_tokens: int = 16384
     compile: bool = False
     seed: int = 0
+    peak_flops: float | None = None
 
 
 @dataclass(slots=True)
@@ -241,10 +245,24 @@ def train(
                 "lr": rate,
                 "grad_norm": round(float(norm), 4),
                 "tokens_per_s": round(state.tokens_per_s),
+                "mfu": _utilization(state, settings, batch.ids_BT.shape[1]),
+                "memory_mb": peak_memory_mb(settings.device),
                 "epoch": round(state.step / batches.steps_per_epoch, 3),
             },
         )
         model.train()
+
+
+def _utilization(state: TrainState, settings: TrainSettings, length: int) -> float | None:
+    """Model FLOPs utilization (Chowdhery et al. 2022) so far; None for a model that is not wholly trained."""
+    config = getattr(state.model, "config", None)
+    if settings.peak_flops is None or not isinstance(config, GPTConfig) or not _wholly_trained(state.model):
+        return None
+    return round(flops_per_token(config, length) * state.tokens_per_s / settings.peak_flops, 4)
+
+
+def _wholly_trained(model: Any) -> bool:
+    return all(p.requires_grad for p in model.parameters())
 
 
 @contextmanager

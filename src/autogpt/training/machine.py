@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Machine", "compiling_pays", "keep_freed_memory", "probe"]
+__all__ = ["Machine", "compiling_pays", "keep_freed_memory", "peak_memory_mb", "probe"]
 
 Precision = Literal["fp32", "bf16"]
 _PROBE_TDF = (4096, 384, 1536)
@@ -82,6 +82,18 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 * 2**20)):
         libc.mallopt(option, value)
+
+
+def peak_memory_mb(device: str) -> int | None:
+    """The most memory in MiB that this process (or, on a GPU, its tensors) has held; None where nothing tells."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() // 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 2**20 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def compiling_pays(device: str, seconds: float) -> bool:

@@ -21,23 +21,28 @@ _SCALARS = {
     "learning_rate": "lr",
     "gradient_norm": "grad_norm",
     "tokens_per_second": "tokens_per_s",
+    "model_flops_utilization": "mfu",
+    "memory_mb": "memory_mb",
     "epoch": "epoch",
 }
 
 
 class _Board:
-    """Curves of each trial by step: loss, rate, gradient norm, speed, epoch, and the validation score."""
+    """Curves of each trial by step, its validation score, and answers of the finished model as text."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._name, self._step = folder, "trial-0", 0
         self._writer: Any = None
 
-    def _scalar(self, tag: str, value: float) -> None:
+    def _board(self) -> Any:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._folder / self._name), flush_secs=10)
-        self._writer.add_scalar(tag, value, self._step)
+        return self._writer
+
+    def _scalar(self, tag: str, value: float) -> None:
+        self._board().add_scalar(tag, value, self._step)
 
     def _switch(self, name: str) -> None:
         if self._writer is not None:
@@ -58,3 +63,7 @@ class _Board:
                         self._scalar(tag, data[key])
         elif event.kind in ("search.trial_reported", "training.evaluated"):
             self._scalar("validation", data["score"] if "score" in data else data["value"])
+        elif event.kind == "evaluation.samples":
+            for place, row in enumerate(data["rows"]):
+                shown = "\n\n".join(f"**{part}:** {row[part]}" for part in ("input", "expected", "answer"))
+                self._board().add_text(f"samples/{place}", shown, self._step)
