@@ -18,13 +18,13 @@ import itertools
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from turns import measured_in_turns, read_rows
 
 ROWS, CONTEXT, RANK, TOP = 4, 256, 16, 6
 SYSTEMS = ("ours LoRA", "ours last 6", "ours full", "TRL LoRA fp32", "TRL LoRA bf16", "TRL full bf16")
@@ -190,24 +190,14 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
-        print(table([json.loads(line) for line in options.table.read_text(encoding="utf-8").splitlines()]))
+        print(table(read_rows(options.table)))
         return
     if options.one:
         print(json.dumps(measure(options.one, options.base, options.rows, options.steps)))
         return
-    rows = []
-    for _ in range(options.repeats):
-        for system in options.systems:
-            command = [sys.executable, __file__, str(options.base), "--one", system, "--steps", str(options.steps)]
-            command += ["--rows", str(options.rows)] if options.rows else []
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{system} failed:\n{done.stderr[-2000:]}")
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print(rows[-1], file=sys.stderr, flush=True)
-            if options.out:
-                with options.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+    command = [str(options.base), "--steps", str(options.steps)]
+    command += ["--rows", str(options.rows)] if options.rows else []
+    rows = measured_in_turns(__file__, command, options.systems, options.repeats, options.out)
     print(table(rows))
 
 

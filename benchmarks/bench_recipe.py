@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from turns import read_rows
 
 from autogpt.data.batching import Batches, BatchPlan, Encoded
 from autogpt.data.tokenizers import encode_texts, train_tokenizer
@@ -42,7 +43,7 @@ from autogpt.models.gpt import GPT
 from autogpt.models.sizing import shape_for
 from autogpt.training.loop import TrainSettings, TrainState, averaged, start, train
 
-WIDTH, DEPTH, CONTEXT, VOCABULARY, TOKENS = 192, 4, 128, 4096, 2048
+WIDTH, DEPTH, CONTEXT, VOCABULARY, TOKENS = 192, 4, 128, 4096, 1024
 HELD_OUT_BYTES = 60_000
 RATES = (1e-3, 2e-3, 4e-3)
 COOL = 0.2
@@ -293,7 +294,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.what == "table":
-        rows = [json.loads(line) for line in options.files[0].read_text(encoding="utf-8").splitlines()]
+        rows = read_rows(options.files[0])
         print("\n".join((ablation_table if rows[0]["what"] == "ablation" else race_table)(rows)))
         return
     if options.what == "race":

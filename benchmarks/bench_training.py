@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from turns import measured_in_turns, read_rows
 
 SHAPES = {  # width, depth, heads, rows of a step
     "14m": (384, 6, 6, 16),
@@ -224,24 +223,13 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
-        print(table([json.loads(line) for line in options.table.read_text(encoding="utf-8").splitlines()]))
+        print(table(read_rows(options.table)))
         return
     if options.one:
         print(json.dumps(measure(options.one, options.shape, options.steps)))
         return
-    rows = []
-    for _ in range(options.repeats):
-        for system in options.systems:
-            limits = ["--shape", options.shape, "--steps", str(options.steps)]
-            command = [sys.executable, __file__, "--one", system, *limits]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-            if done.returncode:
-                raise SystemExit(f"{system} failed:\n{done.stderr[-2000:]}")
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-            print(rows[-1], file=sys.stderr, flush=True)
-            if options.out:
-                with options.out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+    command = ["--shape", options.shape, "--steps", str(options.steps)]
+    rows = measured_in_turns(__file__, command, options.systems, options.repeats, options.out)
     print(table(rows))
 
 

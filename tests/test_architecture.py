@@ -57,7 +57,6 @@ TESTED_WITH = {
     "evaluation/similarity.py": "evaluation/test_baselines.py",
     "evaluation/metrics.py": "evaluation/test_metrics_labels.py",
     "evaluation/resampling.py": "evaluation/test_evaluate.py",
-    "stages.py": "test_pipeline.py",
     "models/sight.py": "models/test_gpt.py",
     "evaluation/final.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",

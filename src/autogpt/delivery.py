@@ -79,7 +79,7 @@ def deliver(
     run: Run, spec: TaskSpec, dataset: Dataset, study: Study, candidate: Candidate, examination: Examination
 ) -> Model:
     """Write everything and register the model; returns it as a user would load it."""
-    assert study.best is not None
+    assert study.chosen is not None
     name = str(run.row.config["name"])
     folder = run.folder.model
     save_model(merge(candidate.model), candidate.tokenizer, folder)
@@ -94,12 +94,12 @@ def deliver(
         "repetition_penalty": candidate.repetition_penalty,
         "temperature": candidate.temperature,
         "budget_s": run.row.budget_s,
-        "config": dict(study.best.config),
+        "config": dict(study.chosen.config),
         "fit": _summary(run, spec, study, report, folder),
     }
     write_json(folder / RECIPE_FILE, recipe)
     write_report(run.folder.path, report)
-    document = {**run.row.config, "chosen": dict(study.best.config), "reasons": run.reasons}
+    document = {**run.row.config, "chosen": dict(study.chosen.config), "reasons": run.reasons}
     write_atomic(run.folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
     run.store.register_model(
         name,
@@ -124,7 +124,7 @@ def deliver(
 
 
 def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: Path) -> dict[str, Any]:
-    assert study.best is not None
+    assert study.chosen is not None
     main, best = report.main, report.best_baseline
     compared: Mapping[str, Any] | None = None
     if best is not None and best.comparison is not None:
@@ -140,7 +140,7 @@ def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: 
         "better_than_best_baseline": compared,
         "verdict": report.verdict,
         "trials": len(study.trials),
-        "best_config": dict(study.best.config),
+        "best_config": dict(study.chosen.config),
         "seconds": round(run.budget.elapsed(), 2),
     }
 
@@ -148,7 +148,7 @@ def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: 
 def _report(
     run: Run, spec: TaskSpec, dataset: Dataset, study: Study, candidate: Candidate, examination: Examination
 ) -> RunReport:
-    assert study.best is not None
+    assert study.chosen is not None
     name = str(run.row.config["name"])
     counts, dropped = drop_lines(dataset.drops)
     best, worst, mistakes = sample_lines(spec, examination.examples, examination.predictions)
@@ -163,8 +163,8 @@ def _report(
         dropped_rows=dropped,
         splits=dict(dataset.summary["rows"]),
         trials=[TrialLine.model_validate(trial.to_dict()) for trial in study.trials],
-        chosen_trial=study.best.number,
-        chosen=dict(study.best.config),
+        chosen_trial=study.chosen.number,
+        chosen=dict(study.chosen.config),
         reasons=run.reasons,
         primary=examination.scores.primary,
         scores=metric_lines(examination.scores),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from autogpt.config import RunConfig, home
@@ -18,6 +19,7 @@ from autogpt.errors import NoModelError
 from autogpt.evaluation.baselines import ladder
 from autogpt.evaluation.evaluate import score
 from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, examine, seconds_per_row
+from autogpt.evaluation.gain import gain_of
 from autogpt.evaluation.validate import Validator
 from autogpt.events import Event
 from autogpt.generation.engine import Engine
@@ -39,7 +41,7 @@ from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import Machine, probe
 from autogpt.training.starts import Start, bases_of, choose_bases
 
-__all__ = ["Bench", "evaluate", "finish_best", "search", "set_up", "show_baselines"]
+__all__ = ["Bench", "evaluate", "finish_best", "keep_default_within_noise", "search", "set_up", "show_baselines"]
 
 _FULL_TRIALS = 4.0
 """Trials of full length that fit the search's share; with the default rungs about twice as many start."""
@@ -138,8 +140,10 @@ def search(run: Run, bench: Bench) -> Study:
                     found = _judge(bench, candidate, model)
             save_state(state, run.folder.checkpoint(f"trial-{number}"))
             over = state.step >= candidate.max_steps
+            share = 1.0 if over else rung
+            _keep_rows(run.folder.rows(number, share), found)
             info = {"step": state.step, "tokens": state.tokens, "loss": round(found.loss, 5)}
-            yield Report(1.0 if over else rung, found.score, info=info)
+            yield Report(share, found.score, info=info)
             if over:
                 return
 
@@ -159,7 +163,36 @@ def search(run: Run, bench: Bench) -> Study:
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
     if study.best is None:
         raise NoModelError("the budget ended before any trial was scored", todo="give a larger --budget")
-    return study
+    return keep_default_within_noise(run, bench, study)
+
+
+def _keep_rows(file: Path, found: Judgement) -> None:
+    if found.rows is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, found.rows)
+
+
+def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
+    """The study, with the default configuration kept where the best trial is no better beyond noise."""
+    best = study.best
+    default = next((trial for trial in study.trials if trial.config == bench.space.default), None)
+    if best is None or default is None or best is default:
+        return study
+    shares = sorted({report.share for report in best.reports} & {report.share for report in default.reports})
+    files = [[run.folder.rows(trial.number, share) for trial in (best, default)] for share in shares]
+    known = [pair for pair in files if all(file.exists() for file in pair)]
+    if default.score is None or not known:
+        return study
+    others = sum(trial.score_at(shares[-1]) is not None for trial in study.trials) - 1
+    gain = gain_of(bench.spec.metric, *(np.load(file) for file in known[-1]), trials=others)
+    if gain.is_real:
+        run.reasons["winner"] = f"trial {best.number} is better than the default configuration ({gain})"
+        return study
+    run.reasons["winner"] = (
+        f"the default configuration: trial {best.number} scored best, without a significant gain over it ({gain})"
+    )
+    run.emit("pipeline.note", message=f"no significant gain over the default configuration, which is kept ({gain})")
+    return replace(study, kept=default)
 
 
 def _recorded_study(run: Run, events: Generator[Event, None, Study]) -> Study:
@@ -176,12 +209,12 @@ def _recorded_study(run: Run, events: Generator[Event, None, Study]) -> Study:
 
 
 def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
-    """The best trial, continued from its checkpoint and cooled down in the time that the test rows will not need."""
-    assert study.best is not None
-    candidate = _candidate(run, bench, study.best.config)
+    """The chosen trial, continued from its checkpoint and cooled down in the time that the test rows will not need."""
+    assert study.chosen is not None
+    candidate = _candidate(run, bench, study.chosen.config)
     folder = run.folder.checkpoint("finish")
     found = load_state(candidate.state, folder)
-    found = found or load_state(candidate.state, run.folder.checkpoint(f"trial-{study.best.number}"))
+    found = found or load_state(candidate.state, run.folder.checkpoint(f"trial-{study.chosen.number}"))
     for broken in found.passed_over if found else ("the winner's checkpoint is gone: it is trained anew",):
         run.emit("pipeline.note", message=broken)
     with run.busy():
@@ -196,7 +229,7 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
             higher_is_better=bench.spec.direction == "max",
             folder=folder,
         )
-        run.emit("pipeline.note", message=f"trial {study.best.number} goes on for up to {plan.seconds:.0f} s")
+        run.emit("pipeline.note", message=f"trial {study.chosen.number} goes on for up to {plan.seconds:.0f} s")
         for event in finish(candidate, plan, lambda model: _judge(bench, candidate, model)):
             run.take(event)
         sampling = Sampling(max_new_tokens=candidate.max_new_tokens)

@@ -49,10 +49,11 @@ class Validator:
             return sampling, "nothing is written to be scored"
         rows = self._rows(sampling.max_new_tokens)
         scores: dict[float, float] = {}
+        metric = get_metric(self.spec.metric)
         for penalty in _PENALTIES:
             tried = sampling.with_options({"repetition_penalty": penalty})
             found = predict(engine, self.spec, rows, tried, with_likelihood=False)
-            scores[penalty] = self._score(rows, found)
+            scores[penalty] = float(metric.value(metric.rows(found, rows, self.spec).sum(0)))
         sign = 1 if self.spec.direction == "max" else -1
         best = max(scores, key=lambda penalty: (sign * scores[penalty], -penalty))
         told = ", ".join(f"{penalty}: {value:.4g}" for penalty, value in scores.items())
@@ -80,11 +81,9 @@ class Validator:
             with_likelihood=not self.writes,
             with_text=self.writes,
         )
-        return Judgement(self._score(rows, predictions), self._loss(engine, rows, predictions))
-
-    def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
         metric = get_metric(self.spec.metric)
-        return float(metric.value(metric.rows(predictions, rows, self.spec).sum(0)))
+        table = metric.rows(predictions, rows, self.spec)
+        return Judgement(float(metric.value(table.sum(0))), self._loss(engine, rows, predictions), table)
 
     def _rows(self, max_new_tokens: int) -> Sequence[Example]:
         """The rows that are worth their time: all where nothing is written, else fewer the longer they are."""

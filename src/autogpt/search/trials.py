@@ -125,11 +125,21 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All trials of a search, and its verdict."""
+    """All trials of a search, and its verdict.
+
+    Attributes:
+        kept: the trial that is gone on with although another scored better; None for the best one.
+    """
 
     trials: tuple[Trial, ...]
     direction: Direction
     ended: str = ""
+    kept: Trial | None = None
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The trial to go on with: the best, unless another one is kept."""
+        return self.kept or self.best
 
     @property
     def best(self) -> Trial | None:

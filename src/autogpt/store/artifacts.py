@@ -133,6 +133,10 @@ class RunFolder:
         """Checkpoints of trials and of the winner, for resuming."""
         return self.path / "checkpoints"
 
+    def rows(self, trial: int, share: float) -> Path:
+        """What each validation row gave after `share` of a trial: the metric's statistics, a NumPy array."""
+        return self.path / "validation" / f"trial-{trial}-{share:.3f}.npy"
+
     def checkpoint(self, name: str) -> Path:
         """The checkpoint folder called `name`, such as `trial-003` or `winner`."""
         return self.checkpoints / name

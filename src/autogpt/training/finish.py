@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from autogpt.errors import NoModelError
@@ -30,10 +32,12 @@ class Judgement:
         score: the task's metric; decides which weights are kept.
         loss: mean negative log-likelihood of the reference answers. A metric on written text stays at its floor, or
             sinks, while a young model is still learning; training goes on as long as either of the two gains.
+        rows: the metric's statistics of each row, [n, k], where they are known.
     """
 
     score: float
     loss: float
+    rows: npt.NDArray[np.float64] | None = None
 
 
 Validate = Callable[[Any], Judgement]

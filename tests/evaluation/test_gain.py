@@ -1,0 +1,56 @@
+"""A search claims a gain when there is one, and hardly ever when configurations differ in their luck alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autogpt.evaluation.gain import SEED_NOISE, gain_of
+
+ROWS = 200
+
+
+def hits(share: float, rng: np.random.Generator) -> np.ndarray:
+    """A table of accuracy: whether each row was hit, and one."""
+    return np.stack([rng.random(ROWS) < share, np.ones(ROWS)], axis=1).astype(float)
+
+
+def test_searches_over_luck_claim_gains_in_five_of_a_hundred_at_most() -> None:
+    claims = 0
+    for search in range(100):
+        rng = np.random.default_rng(search)
+        trials = [hits(0.8, rng) for _ in range(8)]
+        default, *others = trials
+        best = max(others, key=lambda table: table[:, 0].sum())
+        claims += gain_of("accuracy", best, default, trials=len(others)).is_real
+    assert claims <= 5
+
+
+def test_a_large_gain_is_claimed() -> None:
+    rng = np.random.default_rng(0)
+    gain = gain_of("accuracy", hits(0.9, rng), hits(0.6, rng), trials=8)
+    assert gain.is_real
+    assert gain.difference == pytest.approx(0.3, abs=0.08)
+    assert "corrected for 8 trials" in str(gain)
+
+
+def test_a_worse_best_is_no_gain_however_sure() -> None:
+    rng = np.random.default_rng(0)
+    assert not gain_of("accuracy", hits(0.6, rng), hits(0.9, rng), trials=1).is_real
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1 - SEED_NOISE, False), (1 - 4 * SEED_NOISE, True)])
+def test_bits_per_byte_must_differ_by_more_than_seeds_do(factor: float, expected: bool) -> None:
+    """Each row a little better: the rows are sure of it, but another seed would do as much."""
+    nats = np.random.default_rng(0).uniform(80, 120, ROWS)
+    tables = [np.stack([nats * scale, np.full(ROWS, 50.0)], axis=1) for scale in (factor, 1.0)]
+    gain = gain_of("bits_per_byte", *tables, trials=1)
+    assert gain.p_value < 0.01
+    assert gain.is_real is expected
+
+
+def test_only_rows_that_both_have_are_compared() -> None:
+    rng = np.random.default_rng(1)
+    table = hits(0.5, rng)
+    gain = gain_of("accuracy", table, table[:150], trials=1)
+    assert (gain.rows, gain.difference, gain.p_value) == (150, 0.0, 1.0)

@@ -1,0 +1,72 @@
+"""What a search's winner must show before the default configuration gives way to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autogpt.search.study import Report, Study, Trial
+from autogpt.stages import keep_default_within_noise
+from autogpt.store.artifacts import RunFolder
+
+DEFAULT, OTHER = {"lr": 1}, {"lr": 2}
+ROWS = 100
+
+
+def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> Trial:
+    reports = tuple(Report(share, score) for share, score in scores.items())
+    return Trial(number, config, "finished" if 1.0 in scores else "stopped", reports)
+
+
+def _judged(tmp_path: Path, *trials: Trial) -> tuple[Study, Any, list[str]]:
+    run: Any = SimpleNamespace(folder=RunFolder(tmp_path), reasons={}, emit=lambda kind, message: told.append(message))
+    bench: Any = SimpleNamespace(spec=SimpleNamespace(metric="accuracy"), space=SimpleNamespace(default=DEFAULT))
+    told: list[str] = []
+    for trial in trials:
+        for report in trial.reports:
+            file = run.folder.rows(trial.number, report.share)
+            file.parent.mkdir(exist_ok=True)
+            hits = np.arange(ROWS) < report.score * ROWS
+            np.save(file, np.stack([hits, np.ones(ROWS)], axis=1).astype(float))
+    return keep_default_within_noise(run, bench, Study(trials, "max")), run, told
+
+
+def test_a_clear_winner_is_gone_on_with(tmp_path: Path) -> None:
+    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.5}), _trial(1, OTHER, {1.0: 0.9}))
+    assert study.chosen is study.trials[1]
+    assert "better than the default configuration (Δ=+0.4" in run.reasons["winner"]
+    assert not told
+
+
+def test_a_winner_by_luck_is_not(tmp_path: Path) -> None:
+    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.5}), _trial(1, OTHER, {1.0: 0.51}))
+    assert study.best is study.trials[1]
+    assert study.chosen is study.trials[0]
+    assert "without a significant gain" in run.reasons["winner"]
+    assert len(told) == 1
+
+
+def test_they_are_compared_where_both_have_been(tmp_path: Path) -> None:
+    default = _trial(0, DEFAULT, {1 / 3: 0.9})
+    study, _, _ = _judged(tmp_path, default, _trial(1, OTHER, {1 / 3: 0.9, 1.0: 0.95}))
+    assert study.chosen is default
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [_trial(0, DEFAULT, {1.0: 0.9}), _trial(1, OTHER, {1.0: 0.5})],
+        [_trial(0, OTHER, {1.0: 0.9})],
+        [Trial(0, DEFAULT, "failed"), _trial(1, OTHER, {1.0: 0.9})],
+        [_trial(0, DEFAULT, {1 / 3: 0.2}), _trial(1, OTHER, {1.0: 0.9})],
+    ],
+    ids=["the default is best", "there is no default", "it failed", "they never met"],
+)
+def test_where_nothing_can_be_compared_the_best_is_chosen(tmp_path: Path, trials: list[Trial]) -> None:
+    study, run, _ = _judged(tmp_path, *trials)
+    assert study.chosen is study.best
+    assert "winner" not in run.reasons
