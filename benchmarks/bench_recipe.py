@@ -44,7 +44,7 @@ from autogpt.models.sizing import shape_for
 from autogpt.training.loop import TrainSettings, TrainState, averaged, start, train
 
 WIDTH, DEPTH, CONTEXT, VOCABULARY, TOKENS = 192, 4, 128, 4096, 1024
-HELD_OUT_BYTES = 60_000
+HELD_OUT_BYTES = 30_000
 RATES = (1e-3, 2e-3, 4e-3)
 COOL = 0.2
 POINTS = (0.15, 0.25, 0.4, 0.6, 0.8)

@@ -67,7 +67,7 @@ class Bench:
 
 def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], seconds: float) -> Bench:
     """Everything that can be refused is refused here: rows, names of samplers and bases, wishes about the space."""
-    SAMPLERS.get("bayes" if config.search.sampler == "auto" else config.search.sampler)
+    SAMPLERS.get(config.search.sampler)
     Racing(config.search.rungs, config.search.keep)
     dataset = prepare(spec, tables[0], tables[1] if len(tables) > 1 else None, config.data, config.seed)
     spec = with_labels(spec, [example.target for example in (*dataset.train, *dataset.valid)])
@@ -147,7 +147,7 @@ def search(run: Run, bench: Bench) -> Study:
             if over:
                 return
 
-    sampler = SAMPLERS.get("bayes" if options.sampler == "auto" else options.sampler)
+    sampler = SAMPLERS.get(options.sampler)
     study = _recorded_study(
         run,
         optimize(

@@ -455,6 +455,26 @@ def test_runs_list_and_show(cli: Cli, stored: tuple[str, str]) -> None:
     assert cli("runs", "show", first, "--json").document["trials"][0]["reason"] == "place 3 of 3"
 
 
+def test_runs_compare(cli: Cli, home: Path, stored: tuple[str, str]) -> None:
+    done = cli("runs", "compare", *stored)
+    assert (done.code, f"run {stored[0]} has no report" in done.err) == (2, True)
+    for run, value, rate in zip(stored, (0.9, 0.8), (0.01, 0.02), strict=True):
+        score = {"name": "accuracy", "value": value, "ci95": [value - 0.05, value + 0.05], "n": 200}
+        report = {"description": "Sort.", "primary": "accuracy", "scores": [score], "verdict": "good", "trials": []}
+        report |= {"reasons": {}, "stages": {"search": 9.0}, "model": "m", "chosen": {"lr": rate, "width": 128}}
+        folder = home / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    done = cli("runs", "compare", *stored)
+    for part in ("0.9", "[0.75, 0.85]", "0.02"):
+        assert part in done.out
+    assert "width" not in done.out  # is the same in both
+    assert "their data differ" in done.err
+    listed = cli("runs", "compare", *stored, "--json").document["runs"]
+    assert [one["chosen"]["lr"] for one in listed] == [0.01, 0.02]
+    assert cli("runs", "compare", stored[0]).code == 2
+
+
 def test_a_run_whose_process_is_gone_is_lost(
     cli: Cli, stored: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

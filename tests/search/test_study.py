@@ -187,9 +187,9 @@ def test_a_failed_trial_does_not_end_the_search(error: Exception, text: str) -> 
     assert objective.closed == list(range(12))
 
 
-def test_three_failures_at_the_start_end_it_with_the_last_reason() -> None:
+def test_three_failures_at_the_start_end_it_with_the_first_reason() -> None:
     objective = Quadratic(Clock(), lambda number: TrainingError(f"reason {number}"))
-    with pytest.raises(AutoGPTError, match="all 3 trials failed, the search gives up; found reason 2") as caught:
+    with pytest.raises(AutoGPTError, match="all 3 trials failed, the search gives up; found reason 0") as caught:
         search(objective)
     assert caught.value.exit_code == 1
     assert objective.started == [0, 1, 2]

@@ -11,7 +11,6 @@ import typer
 from autogpt.cli import common, show
 from autogpt.cli.live import QuietView, view_for
 from autogpt.cli.text import Text, language_for
-from autogpt.errors import ConfigError
 
 if TYPE_CHECKING:
     from autogpt.config import RunConfig
@@ -73,17 +72,13 @@ def _settings(
 ) -> RunConfig:
     """The run's configuration from file and options; raises ConfigError for a sampler that does not exist."""
     from autogpt.config import load_run_config
-    from autogpt.registry import SAMPLERS, did_you_mean
+    from autogpt.registry import SAMPLERS
 
     path = None if config is None else Path(config).expanduser()
     if sampler is not None:
         overrides = [*overrides, f"search.sampler={sampler}"]
     settings = load_run_config(path, overrides, budget=budget, base=base)
-    known = ["auto", *SAMPLERS]
-    if settings.search.sampler not in known:
-        raise ConfigError(
-            f"unknown sampler {settings.search.sampler!r}", todo=did_you_mean(settings.search.sampler, known)
-        )
+    SAMPLERS.get(settings.search.sampler)
     return settings
 
 

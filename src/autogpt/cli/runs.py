@@ -120,6 +120,67 @@ def _trials(trials: Sequence[TrialRow]) -> Any:
     return show.table(["trial", "state", "of full", "score", "time", "configuration", "why it ended"], rows)
 
 
+@app.command("compare")
+def compare_runs(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN…", help="Two or more ids, from autogpt runs list.")],
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """What finished runs reached side by side, and where their chosen configurations differ."""
+    from autogpt.config import home
+    from autogpt.store.database import Store
+
+    if len(runs) < 2:
+        raise BadInput(
+            "one run cannot be compared", expected="two ids or more", todo="autogpt runs list shows all runs"
+        )
+    with Store(home()) as store:
+        compared = [_compared(store.run(run)) for run in runs]
+    if as_json:
+        common.emit({"runs": compared})
+        return
+    facts: list[tuple[str, list[Any]]] = [(key, [one[key] for one in compared]) for key in _COMPARED]
+    settings = dict.fromkeys(name for one in compared for name in one["chosen"])
+    for name in settings:
+        values = [one["chosen"].get(name) for one in compared]
+        if any(value != values[0] for value in values):
+            facts.append((name, ["" if value is None else show.number(value) for value in values]))
+    common.say_table(show.table(["", *runs], [(name, *map(str, values)) for name, values in facts]))
+    if len({one["data"] for one in compared}) > 1:
+        common.note("their data differ, so their scores cannot be compared")
+
+
+_COMPARED = ("task", "metric", "score", "ci95", "trials", "seconds", "model")
+
+
+def _compared(row: RunRow) -> dict[str, Any]:
+    """What a run's report says, in short. Raises BadInput for a run without one."""
+    import json
+
+    from autogpt.store.artifacts import RunFolder
+
+    try:
+        report = json.loads(RunFolder(row.folder).report_json.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"run {row.id} has no report", found=state_of(row), expected="finished runs") from error
+    main = next(score for score in report["scores"] if score["name"] == report["primary"])
+    return {
+        "run": row.id,
+        "task": report["description"],
+        "data": row.task_key,
+        "metric": main["name"],
+        "score": round(main["value"], 4),
+        "ci95": [round(end, 4) for end in main["ci95"]],
+        "verdict": report["verdict"],
+        "trials": len(report["trials"]),
+        "winner": report["reasons"].get("winner", ""),
+        "seconds": round(sum(report["stages"].values())),
+        "model": report["model"],
+        "chosen": report["chosen"],
+    }
+
+
 @app.command("resume")
 def resume_run(
     run: Annotated[

@@ -60,7 +60,7 @@ def optimize(
     `search.ended` {reason, trials, best, best_score}.
 
     Returns: the Study (the generator's return value: `study = yield from optimize(…)`).
-    Raises AutoGPTError with the last reason when the first three trials all fail.
+    Raises AutoGPTError with the first reason when the first three trials all fail.
     """
     trials = sorted(history, key=lambda trial: trial.number)
     while True:
@@ -78,7 +78,7 @@ def optimize(
         if len(trials) >= FAILURES_BEFORE_GIVING_UP and all(one.state == "failed" for one in trials):
             raise AutoGPTError(
                 f"all {len(trials)} trials failed, the search gives up",
-                found=trial.error,
+                found=trials[0].error,
                 todo="see events.jsonl in the run folder for the configurations",
             )
     study = Study(tuple(trials), sampler.direction, ended)
