@@ -22,42 +22,31 @@ TRIES = 20
 
 
 class AutoSampler:
-    """TPE with local mutation: the default, `startup` random draws, then a mixture of three kinds of proposals.
+    """TPE with local mutation: first what `bayes` begins with, then a mixture of three kinds of proposals.
 
     Args:
-        space: what may be proposed.
-        seed: of everything that is drawn.
-        direction: whether scores shall be large or small.
-        startup: random draws after the default.
+        space, seed, direction: as of every sampler.
         local: share of the proposals that mutate the best trial so far, as `genetic` does.
         uniform: share of the proposals that are drawn from the whole space. The rest are `bayes`'s.
     """
 
     def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        *,
-        direction: Direction,
-        startup: int = 4,
-        local: float = 0.2,
-        uniform: float = 0.1,
+        self, space: Space, seed: int = 0, *, direction: Direction, local: float = 0.2, uniform: float = 0.1
     ) -> None:
-        self.space, self.seed, self.direction = space, seed, direction
-        self.startup, self.local, self.uniform = startup, local, uniform
-        self._bayes = BayesSampler(space, seed, direction=direction, startup=startup)
+        self.space, self.seed, self.direction, self.local, self.uniform = space, seed, direction, local, uniform
+        self._bayes = BayesSampler(space, seed, direction=direction)
 
     def ask(self, history: Sequence[Trial]) -> Config:
         """The next configuration."""
         best = Study(tuple(members(self.space, history)), self.direction).best
-        if len(history) <= self.startup or best is None:
+        if len(history) <= self._bayes.startup or best is None:
             return self._bayes.ask(history)
         rng = rng_for(self.seed, len(history))
         kind = rng.random()
         if kind >= self.local + self.uniform:
             return self._bayes.ask(history)
         if kind < self.local:
-            step = step_after(len(history) - self.startup - 1)
+            step = step_after(len(history) - self._bayes.startup - 1)
             for _ in range(TRIES):
                 child = mutated(self.space, best.config, step, rng)
                 if not any(same_config(child, trial.config) for trial in history):
