@@ -114,7 +114,7 @@ def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's line per study and its note that `group` is experimental (constraints.txt pins the version)."""
+    """Without Optuna's line per study, its overflows, and its note that `group` is experimental (constraints.txt pins the version)."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -122,6 +122,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A range of a few last digits overflows in its densities; what it proposes is in the range all the same.
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"optuna\.samplers\._tpe")
             yield
     finally:
         optuna.logging.set_verbosity(before)
