@@ -114,7 +114,7 @@ def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's line per study, its overflows, and its note that `group` is experimental (we pin its version)."""
+    """Optuna without its line per study, its overflows, and its note that `group` is experimental."""
     import optuna
 
     before = optuna.logging.get_verbosity()
