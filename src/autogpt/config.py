@@ -56,7 +56,7 @@ class SearchConfig(Section):
     """How configurations are proposed and how weak trials are stopped."""
 
     sampler: str = Field(
-        "auto", description="auto (Bayesian with mutations of the best trial), random, bayes, genetic or rl"
+        "auto", description="auto, random, bayes, genetic or rl; auto is bayes, whose first proposals are random"
     )
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: float = Field(

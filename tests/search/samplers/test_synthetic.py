@@ -88,7 +88,7 @@ def random_losses() -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize(("loss", "direction"), [(separable, "min"), (interacting, "max")])
-@pytest.mark.parametrize("name", ["auto", "genetic", "rl"])
+@pytest.mark.parametrize("name", ["genetic", "rl"])
 def test_beats_random_search(
     name: str, loss: Callable[[Config, int], float], direction: Direction, random_losses: dict[str, list[float]]
 ) -> None:
