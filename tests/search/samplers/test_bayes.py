@@ -11,7 +11,7 @@ import pytest
 from autogpt.search.samplers import Sampler
 from autogpt.search.samplers.bayes import BayesSampler
 from autogpt.search.samplers.random import RandomSampler
-from autogpt.search.space import Space
+from autogpt.search.space import Float, Parameter, Space
 from autogpt.search.trials import Direction, Report, Trial
 from autogpt.testing import SamplerContract, conditional_space, quadratic_space
 
@@ -137,3 +137,14 @@ def test_optuna_says_nothing_and_keeps_its_verbosity(capfd: pytest.CaptureFixtur
     )
     assert optuna.logging.get_verbosity() == logging.INFO
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_range_of_the_last_digits_is_a_point() -> None:
+    """Found by a random history: in the logarithmic scale both ends were one number, and Optuna proposed NaN."""
+    narrow = Float(1e-06, 1.0000000000000002e-06, log=True)
+    space = Space((*(Parameter(name, Float(-1.0, 1.0), 0.6888) for name in "abc"), Parameter("d", narrow, 1e-06)))
+    sampler, history = BayesSampler(space, direction="max"), []
+    for number in range(8):
+        config = sampler.ask(history)
+        assert space.validate(config) == config
+        history.append(Trial(number, config, "finished", (Report(1.0, 0.0),)))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from autogpt.search.samplers import rng_for
-from autogpt.search.space import Choice, Config, Dimension, Int, Parameter, Space
+from autogpt.search.space import Choice, Config, Dimension, Float, Int, Parameter, Space
 from autogpt.search.trials import Direction, Trial
 
 if TYPE_CHECKING:
@@ -89,9 +89,16 @@ def _number(trial: Trial) -> int:
     return trial.number
 
 
+def _is_point(dimension: Dimension) -> bool:
+    """Whether a range is so narrow that the densities of Optuna divide by zero in it."""
+    return isinstance(dimension, Float) and dimension.high - dimension.low <= 1e-9 * abs(dimension.high)
+
+
 def _distribution(dimension: Dimension) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+    if _is_point(dimension):
+        return CategoricalDistribution((0,))
     if isinstance(dimension, Choice):  # positions, because Optuna takes True for 1
         return CategoricalDistribution(tuple(range(len(dimension.values))))
     if isinstance(dimension, Int):
@@ -100,11 +107,16 @@ def _distribution(dimension: Dimension) -> Any:
 
 
 def _to_optuna(dimension: Dimension, value: Any) -> Any:
+    if _is_point(dimension):
+        return 0
     return dimension.index(value) if isinstance(dimension, Choice) else value
 
 
 def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
     dimension = parameter.dimension
+    if isinstance(dimension, Float) and _is_point(dimension):
+        asked.suggest_categorical(parameter.name, (0,))
+        return dimension.low
     if isinstance(dimension, Choice):
         return dimension.values[asked.suggest_categorical(parameter.name, tuple(range(len(dimension.values))))]
     if isinstance(dimension, Int):
@@ -114,7 +126,7 @@ def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna without its line per study, its overflows, and its note that `group` is experimental."""
+    """Optuna without its line per study and its note that `group` is experimental."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -122,8 +134,6 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A range of a few last digits overflows in its densities; what it proposes is in the range all the same.
-            warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"optuna\.samplers\._tpe")
             yield
     finally:
         optuna.logging.set_verbosity(before)
