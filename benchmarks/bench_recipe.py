@@ -251,7 +251,7 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     score = {(row["corpus"], row["variant"], row["seed"]): row for row in rows}
     seeds = sorted({row["seed"] for row in rows})
     lines = [f"| change | {' | '.join(corpora)} | steps |", "| --- |" + " ---: |" * (len(corpora) + 1)]
-    for variant in VARIANTS:
+    for variant in (known for known in VARIANTS if any(row["variant"] == known for row in rows)):
         cells, ratios = [], []
         for name in corpora:
             pairs = [(score[name, variant, seed], score[name, "default", seed]) for seed in seeds]

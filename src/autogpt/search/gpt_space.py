@@ -28,7 +28,7 @@ _COPYING = (
     TaskKind.TRANSLATION,
     TaskKind.INSTRUCTION,
 )
-"""Kinds whose answers repeat parts of the prompt. Elsewhere late keys gain nothing; without them a GPT is Llama's."""
+"""Kinds whose answers repeat parts of the prompt. Elsewhere late keys gain nothing."""
 
 
 def _around(values: tuple[int, ...], default: int) -> Choice:
@@ -99,7 +99,7 @@ def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
     parameters = [
         Parameter("width", _around(_WIDTHS, width), width, own, "hidden size"),
         Parameter("depth", Choice((3, 4, 6)), 4, own, "number of blocks"),
-        Parameter("block", Choice(("llama", "qk_norm_relu2")), "llama", own, "kind of block"),
+        Parameter("block", Choice(("relu2", "llama")), "relu2", own, "kind of feed-forward: ReLU², or Llama's SwiGLU"),
         Parameter("late_keys", Choice((False, True)), copies, own, "half of the key heads made for copying"),
         Parameter("vocabulary", _around(_VOCABULARIES, vocabulary), vocabulary, own, "most BPE entries"),
         Parameter("lr", Float(7e-4, 4e-3, log=True), 2e-3 if width < 256 else 1.5e-3, own, "peak learning rate"),

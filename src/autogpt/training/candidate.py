@@ -66,14 +66,12 @@ def _model(config: Mapping[str, Any], vocabulary: int, context: int, base: Start
     torch.manual_seed(seed)
     if base is not None:
         return _from_base(config, base)
-    modern = config["block"] == "qk_norm_relu2"
     shape = shape_for(
         config["width"],
         depth=config["depth"],
         vocab_size=vocabulary,
         context=context,
-        mlp="relu2" if modern else "swiglu",
-        qk_norm=modern,
+        mlp="relu2" if config["block"] == "relu2" else "swiglu",
         late_keys=config["late_keys"],
         dropout=config["dropout"],
     )
