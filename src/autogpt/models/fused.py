@@ -22,8 +22,8 @@ __all__ = ["causal_attention", "cross_entropy", "dropout", "loss_rows", "rms_nor
 LONGEST_EXPLICIT_TOKENS = 512
 """Rows up to this length train faster with explicit attention probabilities; longer ones with the tiled kernel."""
 
-LOGITS_PER_CHUNK = 16 * 2**20
-"""Most logits that `cross_entropy` holds at once, twice: 64 MB in bf16."""
+LOGITS_PER_CHUNK = 8 * 2**20
+"""Most logits that `cross_entropy` holds at once, twice: blocks of 32 MB at most are kept for the next step."""
 
 LEAST_PROBABILITY = 2.0**-126
 """The least normal number of float32 and of bf16: probabilities below it are counted as it."""
