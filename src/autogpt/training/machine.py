@@ -75,7 +75,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep the memory that tensors give back, for the tensors that follow (glibc only).
 
     By default it returns what lies free at the end of its heap, and blocks that are as large as the largest so far, to
-    the system, which zeroes their pages anew for the next step: 80,000 page faults in a step of a 14M model, and 11 % of
+    the system, which zeroes their pages anew for the next step: 80,000 page faults in a step of a 14M model, a tenth of
     its time (`benchmarks/results/training.md`). Blocks above 32 MB still go back; the rest of the heap does not shrink.
     """
     if platform.libc_ver()[0] != "glibc":
