@@ -146,6 +146,16 @@ def test_only_steps_of_the_first_shape_go_through_the_compiler(monkeypatch: pyte
     assert {shape[0] for shape in compiled} == {4}
 
 
+def test_a_compiler_that_does_not_work_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("g++: command failed")
+
+    monkeypatch.setattr(torch, "compile", lambda forward, dynamic: broken)
+    settings = replace(SETTINGS, compile=True)
+    losses = _drain(start(_model(dropout=0.0), settings), _packed(), 5, settings)
+    assert losses == _drain(start(_model(dropout=0.0), SETTINGS), _packed(), 5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not compiling_pays("cpu", 1e6), reason="needs a C++ compiler")

@@ -173,7 +173,11 @@ def _gradients(state: TrainState, batch: Batch, settings: TrainSettings, objecti
         return total / weight
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
-            raise
+            if not state.compiled or state.has_compiled:
+                raise
+            state.compiled = []  # a compiler that does not work is no reason to stop: the plain way always does
+            state.optimizer.zero_grad()
+            return _gradients(state, batch, settings, objective)
         if state.micro_tokens is not None:
             raise TrainingError(
                 f"memory ran out at step {state.step}, also with half of a batch at a time",
