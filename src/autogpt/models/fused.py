@@ -23,7 +23,8 @@ LONGEST_EXPLICIT_TOKENS = 512
 """Rows up to this length train faster with explicit attention probabilities; longer ones with the tiled kernel."""
 
 LOGITS_PER_CHUNK = 8 * 2**20
-"""Most logits that `cross_entropy` holds at once, twice: blocks of 32 MB at most are kept for the next step."""
+"""Most logits that a loss holds at once (32 MB in fp32): larger chunks fall out of the cache, and larger blocks are not
+kept for the next step."""
 
 LEAST_PROBABILITY = 2.0**-126
 """The least normal number of float32 and of bf16: probabilities below it are counted as it."""
@@ -185,7 +186,7 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tens
 
 
 def loss_rows(vocabulary: int) -> int:
-    """Tokens whose logits `cross_entropy` holds at a time."""
+    """Tokens whose logits a loss holds at a time."""
     return max(64, LOGITS_PER_CHUNK // max(1, vocabulary))
 
 

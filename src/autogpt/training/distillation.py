@@ -19,6 +19,7 @@ import torch
 
 from autogpt.data.batching import Batch, Batches, BatchPlan, Encoded
 from autogpt.errors import DataError, ModelError
+from autogpt.models.fused import loss_rows
 from autogpt.tasks.answers import decode_answer, encode_answer
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.templates import render
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _TOKENS_PER_PASS = 8192
-_LOGITS_PER_CHUNK = 8 * 2**20
 _PROMPTS_PER_CALL = 64
 
 
@@ -105,7 +105,7 @@ def teacher_logs(
             hidden_ND = hidden_BTD[:, :-1][chosen_BT[:, 1:].to(device)]
             parts = [
                 (wide(head(chunk)) / temperature).log_softmax(-1).topk(k)
-                for chunk in hidden_ND.split(_chunk(vocabulary))
+                for chunk in hidden_ND.split(loss_rows(vocabulary))
             ]
         counts = chosen_BT.sum(-1).tolist()
         logs = torch.cat([part.values for part in parts]).float().cpu().split(counts)
@@ -115,10 +115,6 @@ def teacher_logs(
             result[index] = TeacherLogs(row_ids.numpy().copy(), row_logs.numpy().copy())
     teacher.train(training)
     return result
-
-
-def _chunk(vocabulary: int) -> int:
-    return max(64, _LOGITS_PER_CHUNK // vocabulary)
 
 
 def _taught(row: Encoded) -> npt.NDArray[np.bool_]:
@@ -246,7 +242,7 @@ class Distillation:
         self, model: Any, hidden_ND: torch.Tensor, ids_NK: torch.Tensor, logs_NK: torch.Tensor
     ) -> torch.Tensor:
         head = backbone(model).get_output_embeddings()
-        size = _chunk(head.weight.shape[0])
+        size = loss_rows(head.weight.shape[0])
         parts = zip(hidden_ND.split(size), ids_NK.split(size), logs_NK.split(size), strict=True)
         losses = [distillation_losses(wide(head(hidden)), ids, logs, self.temperature) for hidden, ids, logs in parts]
         return torch.cat(losses) if losses else hidden_ND.new_zeros(0)

@@ -219,6 +219,7 @@ def train(
         TrainingError: the loss is not finite, and the state not to be used again; or memory ran out a second time.
     """
     model, trained = state.model, [p for p in state.model.parameters() if p.requires_grad]
+    wholly_trained = all(p.requires_grad for p in model.parameters())
     model.train()
     while (until is None or state.step < until) and (state.schedule.end is None or state.step < state.schedule.end):
         began = time.perf_counter()
@@ -249,7 +250,7 @@ def train(
                 "lr": rate,
                 "grad_norm": round(float(norm), 4),
                 "tokens_per_s": round(state.tokens_per_s),
-                "mfu": _utilization(state, settings, batch.ids_BT.shape[1]),
+                "mfu": _utilization(state, settings, batch.ids_BT.shape[1]) if wholly_trained else None,
                 "memory_mb": peak_memory_mb(settings.device),
                 "epoch": round(state.step / batches.steps_per_epoch, 3),
             },
@@ -258,15 +259,11 @@ def train(
 
 
 def _utilization(state: TrainState, settings: TrainSettings, length: int) -> float | None:
-    """Model FLOPs utilization (Chowdhery et al. 2022) so far; None for a model that is not wholly trained."""
+    """Model FLOPs utilization (Chowdhery et al. 2022) so far; None for a model that is no GPT of ours."""
     config = getattr(state.model, "config", None)
-    if settings.peak_flops is None or not isinstance(config, GPTConfig) or not _wholly_trained(state.model):
+    if settings.peak_flops is None or not isinstance(config, GPTConfig):
         return None
     return round(flops_per_token(config, length) * state.tokens_per_s / settings.peak_flops, 4)
-
-
-def _wholly_trained(model: Any) -> bool:
-    return all(p.requires_grad for p in model.parameters())
 
 
 @contextmanager

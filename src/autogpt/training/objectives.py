@@ -16,9 +16,6 @@ from autogpt.models import fused
 
 __all__ = ["backbone", "tensors_of", "token_losses", "weighted_loss_of", "weighted_token_loss", "wide"]
 
-_LOGITS_PER_CHUNK = 8 * 2**20
-"""Most logits held at once (32 MB in fp32): larger chunks fall out of the cache and are slower."""
-
 
 def backbone(model: Any) -> Any:
     """The causal model itself when `model` is wrapped by an adapter library."""
@@ -39,8 +36,7 @@ def wide(logits: torch.Tensor) -> torch.Tensor:
 def token_losses(model: Any, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats of each target, at least fp32, computed in chunks: the logits are never held whole."""
     head = backbone(model).get_output_embeddings()
-    vocabulary = head.weight.shape[0]
-    chunk = max(64, _LOGITS_PER_CHUNK // vocabulary)
+    chunk = fused.loss_rows(head.weight.shape[0])
     losses = [
         F.cross_entropy(wide(head(hidden)), targets, reduction="none")
         for hidden, targets in zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)

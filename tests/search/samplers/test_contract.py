@@ -211,3 +211,16 @@ def test_proposals_do_not_read_or_change_the_global_random_state(name: str) -> N
     assert random.getstate() == before
     random.seed(2)
     assert make(name, space).ask(history) == first
+
+
+@pytest.mark.parametrize("name", ["genetic", "rl"])
+def test_failed_regions_are_left(name: str) -> None:
+    space = quadratic_space()
+    history: list[Trial] = []
+    for number in range(40):
+        config = make(name, space).ask(history)
+        if config["x"] > 0:
+            history.append(Trial(number, config, "failed", error="oom"))
+        else:
+            history.append(Trial(number, config, "finished", (Report(1.0, 0.0),)))
+    assert sum(trial.state == "failed" for trial in history[20:]) <= 5

@@ -252,16 +252,6 @@ def test_proposals_gather_around_the_optimum() -> None:
         assert min(losses) < 0.5
 
 
-def test_failed_regions_are_left() -> None:
-    space = quadratic_space()
-    history: list[Trial] = []
-    for number in range(40):
-        config = GeneticSampler(space, 0, direction="max").ask(history)
-        bad = config["x"] > 0
-        history.append(Trial(number, config, "failed", error="oom") if bad else finished(number, config, 0.0))
-    assert sum(trial.state == "failed" for trial in history[20:]) <= 5
-
-
 def test_after_failures_alone_it_draws_at_random() -> None:
     space = quadratic_space()
     history = [Trial(number, space.sample(random.Random(number)), "failed", error="oom") for number in range(10)]

@@ -214,16 +214,6 @@ def test_a_parameter_is_judged_among_the_trials_that_have_it() -> None:
     assert learned["rank"][1] > 0.8
 
 
-def test_failed_regions_are_left() -> None:
-    space = quadratic_space()
-    history: list[Trial] = []
-    for number in range(40):
-        config = RLSampler(space, 0, direction="max").ask(history)
-        bad = config["x"] > 0
-        history.append(Trial(number, config, "failed", error="oom") if bad else finished(number, config, 0.0))
-    assert sum(trial.state == "failed" for trial in history[20:]) <= 5
-
-
 def test_stopped_trials_rank_by_rung_before_score() -> None:
     space, history = quadratic_space(), []
     for number in range(20):
