@@ -62,6 +62,29 @@ CODES = {
         "assert type(AutoConfig.from_pretrained(folder)).__name__ == 'GPTConfig'\n"
         "from transformers import AutoModelForCausalLM" + LOAD
     ),
+    # What one thread meets while another is in the middle of `install`, made to happen every time: the finder is
+    # there, the table of configurations not complete; and the search for the models has passed the finder's place.
+    "models before the configurations are complete": (
+        "import autogpt\n"
+        "from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES\n"
+        "del CONFIG_MAPPING_NAMES['autogpt']\n"
+        "from transformers import AutoModelForCausalLM" + LOAD
+    ),
+    "installed while another thread looks for the models": (
+        "import autogpt, importlib.abc, threading\n"
+        "from autogpt.models import auto\n"
+        "searching, done = threading.Event(), threading.Event()\n"
+        "class Slow(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'transformers.models.auto.modeling_auto' and not searching.is_set():\n"
+        "            searching.set()\n"
+        "            done.wait(1)\n"
+        "sys.meta_path[:] = [Slow()] + [f for f in sys.meta_path if not isinstance(f, auto._Finder)]\n"
+        "def theirs():\n    from transformers import AutoModelForCausalLM\n"
+        "thread = threading.Thread(target=theirs)\nthread.start()\nsearching.wait()\n"
+        "auto.install()\ndone.set()\nthread.join()\n"
+        "from transformers import AutoModelForCausalLM" + LOAD
+    ),
 }
 
 

@@ -40,16 +40,25 @@ def install() -> None:
         # A reload of this module makes a new class; the finder of the old one goes, so that there is never a second.
         sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__qualname__ != _Finder.__qualname__]
         sys.meta_path.insert(0, _Finder())
-    # Importing what is in sys.modules costs nothing, and waits for another thread that is in the middle of it. The
-    # models first: while they are executed, they walk through the table of configurations.
-    models = importlib.import_module(_MODELS) if _MODELS in sys.modules else None
-    if _CONFIGURATIONS in sys.modules:
-        _add_names(importlib.import_module(_CONFIGURATIONS))
+    # A thread that began to import a table before now may have passed the place of our finder, also while the table is
+    # not in sys.modules yet: each is waited for. The models first: while they are executed, they walk through the table
+    # of configurations.
+    models, configurations = _imported(_MODELS), _imported(_CONFIGURATIONS)
+    if configurations is not None:
+        _add_names(configurations)
     if models is not None:
         _add_names(models)
         from autogpt.models.hub import register
 
         register()
+
+
+def _imported(name: str) -> ModuleType | None:
+    """The module if it has been imported, waiting for a thread that is in the middle of it; never imports it."""
+    # The import system's own way to wait. `import_module` waits too, but only for what is in sys.modules; from the
+    # search for the file until the module's creation, it would import it.
+    importlib._bootstrap._lock_unlock_module(name)  # type: ignore[attr-defined]
+    return sys.modules.get(name)
 
 
 def _add_names(module: ModuleType) -> None:
@@ -86,6 +95,9 @@ def _call_after_execution(spec: importlib.machinery.ModuleSpec) -> None:
     execute = loader.exec_module
 
     def execute_and_add(module: ModuleType) -> None:
+        if module.__name__ == _MODELS and (configurations := _imported(_CONFIGURATIONS)) is not None:
+            # The models are a reversed copy of this table; another thread may be on its way to complete it.
+            _add_names(configurations)
         execute(module)
         _add_names(module)
 
