@@ -23,7 +23,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,9 @@ from typing import Any
 
 from bench_main_path import commit, machine
 
+from autogpt.events import Event
 from autogpt.registry import SAMPLERS
+from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.space import Choice, Config, Int, Parameter, Space
 from autogpt.search.study import optimize
@@ -126,11 +128,12 @@ def search(table: Table, name: str, seed: int, trials: int) -> dict[str, Any]:
     """One search through `optimize`, as a user's runs, without a race: the tables know final scores only."""
     sampler = Timed(name, table.space, seed, table.direction)
 
-    def objective(number: int, config: Mapping[str, Any]) -> Iterator[Report]:
-        key = table.key(config)
-        yield Report(1.0, random.Random(f"{table.name}:{seed}:{key}").choice(table.repetitions(key)))
+    def objective(job: Job) -> Generator[Event, None, Report]:
+        yield from ()
+        key = table.key(job.config)
+        return Report(1.0, random.Random(f"{table.name}:{seed}:{key}").choice(table.repetitions(key)))
 
-    run = optimize(table.space, objective, sampler, Racing(keep=1.0), Budget(1e9), max_trials=trials)
+    run = optimize(table.space, Inline(objective), sampler, Racing(keep=1.0), Budget(1e9), max_trials=trials)
     while True:
         try:
             next(run)

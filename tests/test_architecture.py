@@ -39,7 +39,7 @@ HEAVY = {
 NEEDS_TORCH = {"torch", "transformers", "peft", "safetensors", "gguf"}
 TORCH_FREE = ("errors.py", "types.py", "events.py", "registry.py", "config.py", "store/", "tasks/", "search/")
 
-SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "stages.py", "run.py", "cli/", "agent/agent.py")
+SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "stages.py", "stages_search.py", "run.py", "cli/", "agent/agent.py")
 
 NO_TEST_FILE = {
     "types.py": "records without behaviour",
@@ -59,6 +59,7 @@ TESTED_WITH = {
     "evaluation/resampling.py": "evaluation/test_evaluate.py",
     "models/sight.py": "models/test_gpt.py",
     "evaluation/final.py": "test_pipeline.py",
+    "stages.py": "test_pipeline.py",
     "generation/predict.py": "test_model.py",
     "training/objectives.py": "training/test_loop.py",
     "training/optim.py": "training/test_loop.py",

@@ -65,7 +65,14 @@ class SearchConfig(Section):
     rungs: list[float] = Field(
         [0.25, 0.5, 1.0], description="shares of a trial's full length at which it is scored and may be stopped"
     )
+    stopping: str = Field("halving", description="how weak trials are stopped: halving, hyperband, median or none")
     keep: float = Field(0.5, gt=0, le=1, description="share of the trials that pass a rung")
+    spare: float = Field(
+        0.2, gt=0, le=1, description="a slow starter with a better chance to end in the lead goes on; 1 spares nobody"
+    )
+    workers: int = Field(
+        1, ge=1, description="trials at a time, each in a process of its own with its share of the cores"
+    )
     space: dict[str, Any] = Field(
         default_factory=dict, description="fix a parameter (lr: 1e-3) or narrow its range (lr: [1e-4, 1e-2])"
     )

@@ -30,6 +30,7 @@ from autogpt.model import RECIPE_FILE, TASK_FILE, Model, plain
 from autogpt.models.adapters import merge
 from autogpt.models.hub import save_model
 from autogpt.run import Run
+from autogpt.search.importance import importance, observed_space
 from autogpt.search.study import Study
 from autogpt.store import keys
 from autogpt.store.artifacts import write_atomic, write_json
@@ -164,6 +165,7 @@ def _report(
         splits=dict(dataset.summary["rows"]),
         trials=[TrialLine.model_validate(trial.to_dict()) for trial in study.trials],
         chosen_trial=study.chosen.number,
+        importance=importance(observed_space(study.trials), study.trials, study.direction),
         chosen=dict(study.chosen.config),
         reasons=run.reasons,
         primary=examination.scores.primary,

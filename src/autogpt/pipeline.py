@@ -1,6 +1,6 @@
 """THE MAIN PATH: one sentence and a file in, a working, evaluated GPT out. Read `fit` and `_main_path` first.
 
-    understand → recall → prepare → baselines → search → finish → evaluate → report
+    understand → recall → prepare → baselines → feasibility → search → finish → evaluate → report
 
 This file is wiring: it sees the whole configuration and hands each room its own section. Everything that happens is an
 event handed to the run's consumers (the JSONL file, the live view, TensorBoard); nothing here prints. Whatever can be
@@ -25,6 +25,7 @@ from autogpt.models.bases import resolve
 from autogpt.run import Run, recorded
 from autogpt.search.gpt_space import SCRATCH
 from autogpt.search.racing import Budget
+from autogpt.stages_search import search
 from autogpt.store.artifacts import RunFolder, require_free, write_atomic
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskSpec
@@ -150,9 +151,11 @@ def _main_path(run: Run, bench: stages.Bench) -> Model:
     run.stage("prepare")
     run.emit("pipeline.prepared", summary=dict(bench.dataset.summary))
     run.stage("baselines")
-    stages.show_baselines(run, bench)
+    resolution = stages.show_baselines(run, bench)
+    run.stage("feasibility")
+    stages.assess_feasibility(run, bench)
     run.stage("search")
-    study = stages.search(run, bench)
+    study = search(run, bench, resolution)
     run.stage("finish")
     candidate = stages.finish_best(run, bench, study)
     run.stage("evaluate")

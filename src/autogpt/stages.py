@@ -1,27 +1,26 @@
-"""The stages of the main path, each a function of the run and of what it works on; `pipeline` calls them in order."""
+"""The stages of the main path but the search, each a function of the run and of what it works on."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from autogpt.config import RunConfig, home
 from autogpt.data import readers
 from autogpt.data.corpus import Corpus
-from autogpt.data.splits import Dataset, prepare
-from autogpt.errors import NoModelError
+from autogpt.data.splits import Dataset, SealedSplit, prepare
 from autogpt.evaluation.baselines import ladder
 from autogpt.evaluation.evaluate import score
+from autogpt.evaluation.feasibility import assess, leak_evidence
 from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, examine, seconds_per_row
-from autogpt.evaluation.gain import gain_of
+from autogpt.evaluation.learning_curve import proxy_points
+from autogpt.evaluation.report_text import language_of
 from autogpt.evaluation.validate import Validator
-from autogpt.events import Event
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
 from autogpt.models.bases import available, own_bases, resolve
@@ -29,26 +28,37 @@ from autogpt.models.hub import load_model
 from autogpt.registry import SAMPLERS
 from autogpt.run import Run
 from autogpt.search.gpt_space import SCRATCH, space_for
-from autogpt.search.racing import Budget, Racing
 from autogpt.search.space import Space
-from autogpt.search.study import Report, Study, Trial, optimize
-from autogpt.store.artifacts import write_trials_csv
+from autogpt.search.stopping import stopper
+from autogpt.search.study import Study
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import with_labels
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, Judgement, finish
-from autogpt.training.loop import averaged, load_state, save_state, train
+from autogpt.training.loop import averaged, load_state
 from autogpt.training.machine import Machine, probe
 from autogpt.training.starts import Start, bases_of, choose_bases
 
-__all__ = ["Bench", "evaluate", "finish_best", "keep_default_within_noise", "search", "set_up", "show_baselines"]
+__all__ = [
+    "MOST_EVALUATION",
+    "Bench",
+    "assess_feasibility",
+    "candidate_of",
+    "evaluate",
+    "finish_best",
+    "judge",
+    "reserve_s",
+    "set_up",
+    "show_baselines",
+]
 
-_FULL_TRIALS = 4.0
-"""Trials of full length that fit the search's share; with the default rungs about twice as many start."""
 _BASE_SHARE, _BASE_FROM_S = 0.07, 240.0
 """Share of the budget in which the untuned base may answer; in shorter runs loading it would cost too much."""
-_MOST_EVALUATION = 0.2
+MOST_EVALUATION = 0.2
 """Share of the budget that answering the test rows may take; beyond it fewer are answered, and the report says so."""
+_STANDARD_ERRORS_IN_INTERVAL = 2 * 1.96
+_CURVE_LADDERS, _FEASIBILITY_SHARE = 4.0, 0.05
+"""A learning curve of baselines takes about as long as so many ladders; so much of the budget may go into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +74,16 @@ class Bench:
     validator: Validator
     reasons: Mapping[str, str]
 
+    def without_sealed_rows(self) -> Bench:
+        """The same for a process that must not be able to read the test rows."""
+        dataset = replace(self.dataset, sealed=SealedSplit(()), drops=())
+        return replace(self, dataset=dataset, corpus=Corpus(self.spec, dataset))
+
 
 def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], seconds: float) -> Bench:
     """Everything that can be refused is refused here: rows, names of samplers and bases, wishes about the space."""
     SAMPLERS.get(config.search.sampler)
-    Racing(config.search.rungs, config.search.keep)
+    stopper(config.search.stopping, config.search.rungs, config.search.keep, config.search.spare)
     dataset = prepare(spec, tables[0], tables[1] if len(tables) > 1 else None, config.data, config.seed)
     spec = with_labels(spec, [example.target for example in (*dataset.train, *dataset.valid)])
     corpus = Corpus(spec, dataset)
@@ -82,24 +97,47 @@ def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], s
     return Bench(spec, dataset, corpus, machine, bases, space, validator, reasons)
 
 
-def show_baselines(run: Run, bench: Bench) -> None:
-    """What simple methods reach on validation rows, so that the user knows early what there is to beat."""
+def show_baselines(run: Run, bench: Bench) -> float:
+    """What simple methods reach on validation rows, so that the user knows early what there is to beat.
+
+    Returns: how far apart two scores on these rows must be to tell models apart, two standard errors of the baseline
+    that varies most; 0 for bits per byte, in which each byte counts.
+    """
+    widest = 0.0
     with run.busy():
         rows = bench.validator.examples
         for baseline in ladder(bench.spec, bench.dataset.train, rows):
             main = score(bench.spec, rows, baseline.predictions, resamples=200).main
+            widest = max(widest, main.ci95[1] - main.ci95[0])
             run.emit("pipeline.baseline", name=baseline.name, value=main.value, ci95=list(main.ci95))
+    return 0.0 if bench.spec.metric == "bits_per_byte" else widest / _STANDARD_ERRORS_IN_INTERVAL * 2
 
 
-def _candidate(run: Run, bench: Bench, config: Mapping[str, Any]) -> Candidate:
+def assess_feasibility(run: Run, bench: Bench) -> None:
+    """Say what a simple model's learning curve and a look at the rows promise: more data, nothing, or a leak.
+
+    Left out where it would take a noticeable part of the budget: the curve costs about as much as three ladders.
+    """
+    if _CURVE_LADDERS * run.stages["baselines"] > _FEASIBILITY_SHARE * run.budget.seconds:
+        return
+    train, valid = bench.dataset.train, bench.dataset.valid
+    with run.busy():
+        points = proxy_points(bench.spec, train, valid, seed=run.config.seed)
+        finding = assess(points, rows=len(train), leak=leak_evidence(bench.spec, train, valid))
+    run.reasons["feasibility"] = finding.text(language_of(bench.spec.description))
+    run.emit("pipeline.note", message=run.reasons["feasibility"])
+
+
+def candidate_of(bench: Bench, config: RunConfig, trial: Mapping[str, Any]) -> Candidate:
+    """What the configuration of a trial trains, at step 0."""
     return build(
-        config,
+        trial,
         bench.corpus,
-        base=bench.bases.get(config["start"]),
-        options=run.config.training,
+        base=bench.bases.get(trial["start"]),
+        options=config.training,
         machine=bench.machine,
-        longest_answer=run.config.evaluation.max_new_tokens,
-        seed=run.config.seed,
+        longest_answer=config.evaluation.max_new_tokens,
+        seed=config.seed,
     )
 
 
@@ -107,111 +145,15 @@ def _engine(bench: Bench, candidate: Candidate, model: Any) -> Engine:
     return Engine(model, candidate.tokenizer, context=candidate.context, precision=bench.machine.precision)
 
 
-def _judge(bench: Bench, candidate: Candidate, model: Any) -> Judgement:
+def judge(bench: Bench, candidate: Candidate, model: Any) -> Judgement:
+    """What the validation rows say of `model`, which is the candidate's own or an average of it."""
     return bench.validator.judge(_engine(bench, candidate, model), candidate.max_new_tokens)
-
-
-def search(run: Run, bench: Bench) -> Study:
-    """Trials under one clock; each is trained, scored at its rungs, and kept as a checkpoint that can be continued."""
-    options = run.config.search
-    free_s = run.budget.seconds - run.stages["baselines"] - _reserve_s(run) - _MOST_EVALUATION / 2 * run.budget.seconds
-    search_s = max(0.0, options.share * free_s)
-    full_s = max(6.0, search_s / _FULL_TRIALS)
-    history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
-    clock = Budget(search_s, spent=sum(trial.seconds for trial in history))
-
-    def objective(number: int, config: Mapping[str, Any]) -> Iterator[Report]:
-        candidate = _candidate(run, bench, config)
-        state = candidate.state
-        for rung in options.rungs:
-            with run.busy():
-                steps = train(
-                    state,
-                    candidate.batches,
-                    candidate.settings,
-                    until=candidate.max_steps,
-                    objective=candidate.objective,
-                )
-                for event in steps:
-                    run.take(event)
-                    if state.seconds >= rung * full_s:
-                        break
-                with averaged(state) as model:
-                    found = _judge(bench, candidate, model)
-            save_state(state, run.folder.checkpoint(f"trial-{number}"))
-            over = state.step >= candidate.max_steps
-            share = 1.0 if over else rung
-            _keep_rows(run.folder.rows(number, share), found)
-            info = {"step": state.step, "tokens": state.tokens, "loss": round(found.loss, 5)}
-            yield Report(share, found.score, info=info)
-            if over:
-                return
-
-    sampler = SAMPLERS.get(options.sampler)
-    study = _recorded_study(
-        run,
-        optimize(
-            bench.space,
-            objective,
-            sampler(bench.space, seed=run.config.seed, direction=bench.spec.direction),
-            Racing(options.rungs, options.keep),
-            clock,
-            history=history,
-            max_trials=options.max_trials,
-        ),
-    )
-    write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
-    if study.best is None:
-        raise NoModelError("the budget ended before any trial was scored", todo="give a larger --budget")
-    return keep_default_within_noise(run, bench, study)
-
-
-def _keep_rows(file: Path, found: Judgement) -> None:
-    if found.rows is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, found.rows)
-
-
-def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
-    """The study, with the default configuration kept where the best trial is no better beyond noise."""
-    best = study.best
-    default = next((trial for trial in study.trials if trial.config == bench.space.default), None)
-    if best is None or default is None or best is default:
-        return study
-    shares = sorted({report.share for report in best.reports} & {report.share for report in default.reports})
-    files = [[run.folder.rows(trial.number, share) for trial in (best, default)] for share in shares]
-    known = [pair for pair in files if all(file.exists() for file in pair)]
-    if default.score is None or not known:
-        return study
-    others = sum(trial.score_at(shares[-1]) is not None for trial in study.trials) - 1
-    gain = gain_of(bench.spec.metric, *(np.load(file) for file in known[-1]), trials=others)
-    if gain.is_real:
-        run.reasons["winner"] = f"trial {best.number} is better than the default configuration ({gain})"
-        return study
-    run.reasons["winner"] = (
-        f"the default configuration: trial {best.number} scored best, without a significant gain over it ({gain})"
-    )
-    run.emit("pipeline.note", message=f"no significant gain over the default configuration, which is kept ({gain})")
-    return replace(study, kept=default)
-
-
-def _recorded_study(run: Run, events: Generator[Event, None, Study]) -> Study:
-    """Drive the search; an ended trial is in the store before anyone hears of it."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            study: Study = end.value
-            return study
-        if event.kind == "search.trial_finished":
-            run.store.record_trial(run.row.id, event.data["trial"])
-        run.take(event)
 
 
 def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
     """The chosen trial, continued from its checkpoint and cooled down in the time that the test rows will not need."""
     assert study.chosen is not None
-    candidate = _candidate(run, bench, study.chosen.config)
+    candidate = candidate_of(bench, run.config, study.chosen.config)
     folder = run.folder.checkpoint("finish")
     found = load_state(candidate.state, folder)
     found = found or load_state(candidate.state, run.folder.checkpoint(f"trial-{study.chosen.number}"))
@@ -221,16 +163,16 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
         with averaged(candidate.state) as model:
             engine = _engine(bench, candidate, model)
             row_s = seconds_per_row(engine, bench.spec, bench.validator.examples, candidate.max_new_tokens)
-        answers_s = min(1.3 * row_s * len(bench.dataset.sealed), _MOST_EVALUATION * run.budget.seconds)
+        answers_s = min(1.3 * row_s * len(bench.dataset.sealed), MOST_EVALUATION * run.budget.seconds)
         plan = FinishPlan(
-            seconds=max(1.0, run.budget.remaining() - answers_s - _reserve_s(run)),
+            seconds=max(1.0, run.budget.remaining() - answers_s - reserve_s(run)),
             cooldown_share=run.config.training.cooldown_share,
             patience=run.config.training.patience,
             higher_is_better=bench.spec.direction == "max",
             folder=folder,
         )
         run.emit("pipeline.note", message=f"trial {study.chosen.number} goes on for up to {plan.seconds:.0f} s")
-        for event in finish(candidate, plan, lambda model: _judge(bench, candidate, model)):
+        for event in finish(candidate, plan, lambda model: judge(bench, candidate, model)):
             run.take(event)
         sampling = Sampling(max_new_tokens=candidate.max_new_tokens)
         sampling, why = bench.validator.best_sampling(_engine(bench, candidate, candidate.model), sampling)
@@ -241,7 +183,7 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
     return candidate
 
 
-def _reserve_s(run: Run) -> float:
+def reserve_s(run: Run) -> float:
     """Seconds kept for the baselines and the untuned base on the test rows, and for the report."""
     base_s = _BASE_SHARE * run.budget.seconds if run.budget.seconds >= _BASE_FROM_S else 0.0
     return 1.5 * run.stages.get("baselines", 0.0) + base_s + 3.0
@@ -253,7 +195,7 @@ def evaluate(run: Run, bench: Bench, candidate: Candidate) -> Examination:
     sampling = Sampling(max_new_tokens=candidate.max_new_tokens, repetition_penalty=candidate.repetition_penalty)
     with run.busy():
         row_s = seconds_per_row(engine, bench.spec, bench.validator.examples, candidate.max_new_tokens)
-        free_s = max(run.budget.remaining() - _reserve_s(run), 0.5 * _MOST_EVALUATION * run.budget.seconds)
+        free_s = max(run.budget.remaining() - reserve_s(run), 0.5 * MOST_EVALUATION * run.budget.seconds)
         return examine(
             engine,
             bench.spec,

@@ -14,13 +14,19 @@ from __future__ import annotations
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
+from autogpt.events import Event
+from autogpt.search.executor import Executor, Job, Objective, Outcome
+from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers import Sampler
+from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
-from autogpt.search.trials import Direction, Report, Trial
+from autogpt.search.study import optimize
+from autogpt.search.trials import Direction, Report, Study, Trial
 
-__all__ = ["SamplerContract", "conditional_space", "quadratic_space"]
+__all__ = ["ExecutorContract", "SamplerContract", "conditional_space", "quadratic_space", "squares"]
 
 
 def quadratic_space() -> Space:
@@ -130,3 +136,89 @@ class SamplerContract(ABC):
         assert {json.dumps(trial.config) for trial in self.run(space, lambda config: 0.0, 8)} == {
             json.dumps(space.default)
         }
+
+
+class ExecutorContract(ABC):
+    """What `autogpt.search.executor.Executor` promises."""
+
+    @abstractmethod
+    def make(self, objective: Callable[[], Objective], workers: int) -> Executor:
+        """A fresh executor with as many workers, or fewer where it cannot have them; `objective` can be pickled."""
+
+    def outcomes(self, executor: Executor, jobs: Sequence[Job]) -> tuple[list[Outcome], list[Event]]:
+        """Runs all jobs, as many at a time as the executor takes."""
+        waiting, running, ended, events = list(jobs), 0, [], []
+        while waiting or running:
+            while waiting and running < executor.workers:
+                executor.submit(waiting.pop(0))
+                running += 1
+            happened = executor.wait()
+            if isinstance(happened, Event):
+                events.append(happened)
+            else:
+                ended.append(happened)
+                running -= 1
+        return ended, events
+
+    def test_each_job_has_one_outcome_after_its_events(self) -> None:
+        jobs = [Job(number, {"x": float(number)}, 0.0, 0.5) for number in range(7)]
+        with closing(self.make(squares, 2)) as executor:
+            ended, events = self.outcomes(executor, jobs)
+        assert sorted(outcome.job.number for outcome in ended) == list(range(7))
+        assert {outcome.job.number: outcome.report and outcome.report.score for outcome in ended} == {
+            number: -float(number * number) for number in range(7)
+        }
+        assert sorted(event.data["number"] for event in events) == sorted([*range(7)] * 2)
+
+    def test_a_failure_is_the_outcome_of_its_own_job(self) -> None:
+        jobs = [Job(number, {"x": x}, 0.0, 1.0) for number, x in enumerate((1.0, -1.0, 2.0))]
+        with closing(self.make(squares, 2)) as executor:
+            ended, _ = self.outcomes(executor, jobs)
+        errors = {outcome.job.number: outcome.error for outcome in ended}
+        assert errors == {0: "", 1: "RuntimeError: x is -1.0", 2: ""}
+        assert not any(outcome.lost for outcome in ended)
+
+    def test_an_error_that_is_not_the_trials_own_is_raised(self) -> None:
+        with closing(self.make(squares, 1)) as executor:
+            executor.submit(Job(0, {}, 0.0, 1.0))
+            raised = ""
+            try:
+                while isinstance(executor.wait(), Event):
+                    pass
+            except Exception as error:
+                raised = f"{type(error).__name__}: {error}"
+        assert "KeyError" in raised  # a missing key is a fault of the program, not of the trial
+
+    def test_closing_gives_up_what_is_running(self) -> None:
+        executor = self.make(squares, 1)
+        executor.submit(Job(0, {"x": 1.0}, 0.0, 1.0))
+        assert isinstance(executor.wait(), Event)
+        executor.close()
+        executor.close()
+
+    def test_a_search_finds_the_same_best_trial_as_any_other_executor(self) -> None:
+        space = quadratic_space()
+        sampler = RandomSampler(space, direction="max")
+        search = optimize(space, self.make(squares, 2), sampler, Racing(keep=1.0), Budget(1e9), max_trials=8)
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                study: Study = end.value
+                break
+        assert [trial.state for trial in study.trials] == ["finished"] * 8
+        assert study.best is not None
+        assert study.best.score == max(-(float(trial.config["x"]) ** 2) for trial in study.trials)
+
+
+def squares() -> Objective:
+    """An objective whose score is -x², for x that is not -1."""
+
+    def objective(job: Job) -> Generator[Event, None, Report]:
+        for step in range(2):
+            yield Event("training.step", {"number": job.number, "step": step})
+        if job.config["x"] == -1.0:
+            raise RuntimeError("x is -1.0")
+        return Report(job.until, -(float(job.config["x"]) ** 2))
+
+    return objective

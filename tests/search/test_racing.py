@@ -18,10 +18,17 @@ def action(racing: Racing, score: float, others: list[float], direction: str = "
     return racing.verdict([Report(1 / 9, score)], history, direction=direction).action
 
 
-def test_nobody_is_judged_against_fewer_than_two() -> None:
+def test_the_first_is_judged_against_nobody() -> None:
     assert action(Racing(RUNGS), 0.0, []) == "go"
-    assert action(Racing(RUNGS), 0.0, [1.0]) == "go"
-    assert action(Racing(RUNGS), 0.0, [1.0, 1.0]) == "stop"
+    assert action(Racing(RUNGS), 0.0, [1.0]) == "stop"
+    assert action(Racing(RUNGS, min_others=2), 0.0, [1.0]) == "go"
+    assert action(Racing(RUNGS, min_others=2), 0.0, [1.0, 1.0]) == "stop"
+
+
+def test_values_decide_and_not_scores() -> None:
+    history = [Trial(0, {}, "stopped", (Report(1 / 9, 0.5, value=0.2),))]
+    assert Racing(RUNGS).verdict([Report(1 / 9, 0.4, value=0.3)], history, direction="max").action == "go"
+    assert Racing(RUNGS).verdict([Report(1 / 9, 0.6, value=0.1)], history, direction="max").action == "stop"
 
 
 def test_the_best_third_rounded_up_goes_on() -> None:
@@ -79,6 +86,21 @@ def test_between_rungs_and_at_the_end_nobody_is_judged() -> None:
     assert racing.verdict([Report(0.2, 0.0)], others, direction="max").action == "stop"  # passed 1/9 unseen
 
 
+def test_a_slow_starter_with_a_chance_to_lead_is_spared() -> None:
+    def curve(number: int, *losses: float) -> Trial:
+        reports = tuple(Report(rung, -loss, info={"loss": loss}) for rung, loss in zip(RUNGS, losses, strict=False))
+        return Trial(number, {}, "finished" if len(losses) == 3 else "stopped", reports)
+
+    history = [curve(0, 2.0, 1.9, 1.85), curve(1, 2.1, 2.0, 1.95), curve(2, 2.2, 2.1)]
+    steep = curve(3, 3.0, 2.2).reports  # behind at a third, and falling five times as fast
+    flat = curve(3, 2.3, 2.2).reports
+    spared = Racing(RUNGS, spare=0.2).verdict(steep, history, direction="max")
+    assert spared.action == "go"
+    assert "but by its loss it has a chance of" in spared.reason
+    assert Racing(RUNGS, spare=0.2).verdict(flat, history, direction="max").action == "stop"
+    assert Racing(RUNGS).verdict(steep, history, direction="max").action == "stop"
+
+
 def test_the_reason_says_where_the_trial_stood() -> None:
     history = [ended(number, score) for number, score in enumerate((0.5, 0.6, 0.7))]
     verdict = Racing(RUNGS).verdict([Report(1 / 9, 0.4)], history, direction="max")
@@ -91,10 +113,11 @@ def test_wrong_rungs(rungs: tuple[float, ...]) -> None:
         Racing(rungs)
 
 
-@pytest.mark.parametrize("keep", [0.0, 1.1, float("nan")])
-def test_wrong_keep(keep: float) -> None:
-    with pytest.raises(ConfigError, match=r"search\.keep"):
-        Racing(RUNGS, keep)
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+@pytest.mark.parametrize("name", ["keep", "spare"])
+def test_wrong_shares(name: str, share: float) -> None:
+    with pytest.raises(ConfigError, match=rf"search\.{name}"):
+        Racing(RUNGS, **{name: share})
 
 
 class Clock:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+import random
 
-from autogpt.search.trials import Report, Study, Trial, same_config
+from autogpt.search.trials import Report, Study, Trial, ranking_value, same_config
 
 
 def trial(number: int, *reports: tuple[float, float], state: str = "stopped") -> Trial:
@@ -28,6 +29,26 @@ def test_json_round_trip() -> None:
     assert (row["score"], row["share"]) == (0.5, 1 / 9)
     failed = Trial(4, {}, "failed", error="out of memory")
     assert Trial.from_dict(json.loads(json.dumps(failed.to_dict()))) == failed
+
+
+def test_values_order_by_rounded_score_and_then_by_loss() -> None:
+    rng = random.Random(0)
+    for direction, sign in (("max", 1), ("min", -1)):
+        rows = [(rng.random(), rng.expovariate(0.5)) for _ in range(200)]
+        step = 0.05
+        ranked = sorted(rows, key=lambda row: ranking_value(*row, step, direction), reverse=direction == "max")
+        assert ranked == sorted(rows, key=lambda row: (-sign * round(row[0] / step), row[1]))
+        assert all(abs(ranking_value(*row, step, direction) - row[0]) <= 0.75 * step + 1e-12 for row in rows)
+    assert ranking_value(0.123, 4.0, 0.0, "max") == 0.123
+    assert ranking_value(0.123, float("inf"), 0.05, "max") == 0.123
+
+
+def test_the_best_trial_has_the_best_value() -> None:
+    lucky = Trial(0, {}, "finished", (Report(1.0, 0.62, value=0.58),))
+    better = Trial(1, {}, "finished", (Report(1.0, 0.61, value=0.59),))
+    assert best(lucky, better) == 1
+    assert Trial.from_dict(json.loads(json.dumps(lucky.to_dict()))) == lucky
+    assert (lucky.score, lucky.value, lucky.value_at(0.5)) == (0.62, 0.58, 0.58)
 
 
 def test_scores_of_a_trial() -> None:

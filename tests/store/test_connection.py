@@ -13,6 +13,7 @@ from autogpt.errors import ConfigError, StoreError
 from autogpt.store import connection as store_connection
 from autogpt.store.connection import database_url, open_engine, reading, upgrade, writing
 from autogpt.store.database import Store
+from autogpt.store.schema import HEAD
 
 
 def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
     with writing(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(StoreError, match="found schema '9999'; expected '0001' or older; install the version"):
+    with pytest.raises(StoreError, match=f"found schema '9999'; expected '{HEAD}' or older; install the version"):
         Store(tmp_path)
 
 

@@ -1,8 +1,10 @@
-"""`autogpt runs`: what was tried, and going on with what was interrupted."""
+"""`autogpt runs`: what was tried, taking it elsewhere, and going on with what was interrupted."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show and resume runs.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show, compare, export and resume runs.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def state_of(row: RunRow) -> str:
@@ -179,6 +181,42 @@ def _compared(row: RunRow) -> dict[str, Any]:
         "model": report["model"],
         "chosen": report["chosen"],
     }
+
+
+@app.command("export")
+def export_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, from autogpt runs list.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file: SQLite if it ends in .db, else an Optuna journal.")
+    ],
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """The search of a run as an Optuna study, for optuna-dashboard and other tools.
+
+    The space that was searched depends on the data, so the ranges in the study are those of the values that were tried.
+    """
+    from autogpt.config import home
+    from autogpt.search.importance import SQLITE, export, observed_space
+    from autogpt.search.trials import Trial
+    from autogpt.store.database import Store
+
+    with Store(home()) as store:
+        row = store.run(run)
+        trials = [Trial.from_dict(trial.to_dict()) for trial in store.trials(row.id)]
+        task, _ = store.task(row.task_key)
+    if not trials:
+        raise BadInput(f"run {row.id} has no trials", found=state_of(row), expected="a run whose search has begun")
+    export(observed_space(trials), trials, task["direction"], file, row.id, began=row.created)
+    address = f"sqlite:///{file}" if file.suffix.lower() in SQLITE else str(file)
+    if as_json:
+        common.emit({"run": row.id, "file": str(file), "study": row.id, "storage": address, "trials": len(trials)})
+    elif quiet:
+        common.say(str(file))
+    else:
+        common.say(f"{len(trials)} trials as study {row.id} in {file}")
+        common.note(f"look at it with: optuna-dashboard {shlex.quote(address)}")
 
 
 @app.command("resume")

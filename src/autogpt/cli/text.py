@@ -20,6 +20,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "stage.recall": ("looking for this task among known ones", "查找是否做过此任务"),
     "stage.prepare": ("preparing the data", "准备数据"),
     "stage.baselines": ("scoring baselines", "评估基线"),
+    "stage.feasibility": ("looking at what the data promises", "评估数据的潜力"),
     "stage.search": ("searching", "搜索"),
     "stage.finish": ("finishing the best model", "完成最佳模型的训练"),
     "stage.evaluate": ("evaluating on the sealed test rows", "在封存的测试集上评估"),

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
-from autogpt.evaluation.metrics import Array, get_metric
-from autogpt.evaluation.resampling import randomization_p_value
+from autogpt.evaluation.metrics import Array, get_metric, ratio
+from autogpt.evaluation.resampling import Value, randomization_p_value
 
-__all__ = ["SEED_NOISE", "Gain", "gain_of"]
+__all__ = ["SEED_NOISE", "Gain", "gain_of", "loss_gain_of"]
 
 SIGNIFICANT = 0.05
 
 SEED_NOISE = 0.0065
 """Standard deviation between seeds of bits per byte, as a share of it: what five seeds of eleven recipes on each of
 three corpora gave (benchmarks/results/recipe.md). Metrics that count hits vary more by rows, which the test knows."""
+LABEL_SEED_NOISE = 0.04
+"""The same of the mean loss of a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,9 @@ class Gain:
     Attributes:
         difference: in the metric's unit; positive means that the best trial is better.
         p_value: two-sided, corrected for `trials`.
-        seed_noise: how large a difference two seeds of one configuration may show (95 %); 0 where rows vary more.
+        seed_noise: how large a difference seeds alone may show in so many comparisons (95 %); 0 where rows vary more.
         rows: validation rows that both were scored on.
-        trials: how many could have been the best.
+        trials: how many comparisons could have shown one.
     """
 
     difference: float
@@ -46,22 +49,40 @@ class Gain:
 
     def __str__(self) -> str:
         noise = f", {self.seed_noise:.3g} between seeds" if self.seed_noise else ""
-        corrected = f" corrected for {self.trials} trials" if self.trials > 1 else ""
+        corrected = f" corrected for {self.trials} comparisons" if self.trials > 1 else ""
         return f"Δ={self.difference:+.4g}, p={self.p_value:.2g}{corrected}{noise}, {self.rows} validation rows"
 
 
 def gain_of(metric: str, best: Array, default: Array, *, trials: int) -> Gain:
-    """The gain of one table of row statistics over another.
+    """The gain of one table of row statistics over another, by the metric.
 
     Args:
         metric: its name; the tables are what its `rows` gave, and rows that only one of them has are left out.
-        trials: how many trials, the default aside, could have been the best.
+        trials: how many trials, the default aside, could have been the best (times the tests that are made of each).
     """
     measure = get_metric(metric)
+    noise = SEED_NOISE if metric == "bits_per_byte" else 0.0
+    return _gain(measure.value, best, default, 1 if measure.higher_is_better else -1, noise, trials)
+
+
+def loss_gain_of(best: Array, default: Array, *, labels: bool, trials: int) -> Gain:
+    """The same by the loss: tables of nats and what they are divided by, as `Judgement.losses` has them.
+
+    Args:
+        labels: whether the answers are labels, whose loss varies more from seed to seed than that of text.
+    """
+    noise = LABEL_SEED_NOISE if labels else SEED_NOISE
+    return _gain(lambda sums: ratio(sums[..., 0], sums[..., 1]), best, default, -1, noise, trials)
+
+
+def _gain(value: Value, best: Array, default: Array, sign: int, noise: float, trials: int) -> Gain:
     rows = min(len(best), len(default))
     ours, theirs = best[:rows], default[:rows]
-    was = float(measure.value(theirs.sum(0)))
-    difference = (1 if measure.higher_is_better else -1) * (float(measure.value(ours.sum(0))) - was)
-    p_value = randomization_p_value(measure.value, ours, theirs, resamples=10_000, seed=0)
-    noise = 1.96 * math.sqrt(2) * SEED_NOISE * was if metric == "bits_per_byte" else 0.0
-    return Gain(difference, min(1.0, p_value * max(1, trials)), noise, rows, trials)
+    was = float(value(theirs.sum(0)))
+    difference = sign * (float(value(ours.sum(0))) - was)
+    p_value = randomization_p_value(value, ours, theirs, resamples=10_000, seed=0)
+    comparisons = max(1, trials)
+    # The luckiest of many seeds is further off than one: the same correction as the test's.
+    deviations = NormalDist().inv_cdf(1 - SIGNIFICANT / 2 / comparisons)
+    between_seeds = deviations * math.sqrt(2) * noise * was
+    return Gain(difference, min(1.0, p_value * comparisons), between_seeds, rows, trials)

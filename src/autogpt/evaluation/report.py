@@ -139,6 +139,7 @@ class RunReport(Line):
         task: the TaskSpec as plain JSON.
         dropped: reason → number of rows; `dropped_rows` shows up to 20 of them.
         splits: split → rows.
+        importance: parameter → share in what set the good trials apart, largest first; empty when too few were made.
         chosen: the winner's configuration; `reasons`: option → why "auto" became what it is.
         primary: name of the deciding metric, first of `scores`.
         ladder: baselines on the same rows, trivial ones first.
@@ -158,6 +159,7 @@ class RunReport(Line):
     splits: dict[str, int] = Field(default_factory=dict)
     trials: list[TrialLine] = Field(default_factory=list)
     chosen_trial: int | None = None
+    importance: dict[str, float] = Field(default_factory=dict)
     chosen: dict[str, Any] = Field(default_factory=dict)
     reasons: dict[str, str] = Field(default_factory=dict)
     primary: str

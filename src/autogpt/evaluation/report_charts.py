@@ -1,4 +1,4 @@
-"""Two inline SVG charts: the ladder as bars with intervals, and the trials' validation scores over time."""
+"""Inline SVG charts: the ladder as bars with intervals, and the scores of trials over seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autogpt.evaluation.report_view import cut
 if TYPE_CHECKING:
     from autogpt.evaluation.report import RunReport
 
-__all__ = ["ladder_chart", "nice_ticks", "trials_chart"]
+__all__ = ["Plot", "ladder_chart", "nice_ticks", "trials_chart"]
 
 _WIDTH = 960
 _ROW = 34
@@ -93,7 +93,7 @@ def trials_chart(report: RunReport) -> Html | None:
     # The chosen one is drawn last, above the others.
     trials.sort(key=lambda trial: (trial[0] == report.chosen_trial, trial[0]))
     every = [point for _, points in trials for point in points]
-    plot = _Plot.around(every, report.language, report.primary)
+    plot = Plot.around(every, report.language, report.primary)
     parts = plot.axes()
     for index, points in trials:
         parts += plot.line(points, "own" if index == report.chosen_trial else "other")
@@ -103,13 +103,18 @@ def trials_chart(report: RunReport) -> Html | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plot:
-    """A coordinate system: data ranges and where they are drawn."""
+class Plot:
+    """A coordinate system of scores over seconds: data ranges and where they are drawn, in units of the picture.
+
+    Attributes:
+        caption: below the seconds; what they are counted from.
+    """
 
     x_ticks: Sequence[float]
     y_ticks: Sequence[float]
     language: Language
     metric: str
+    caption: str
     left: int = 64
     right: int = 930
     top: int = 16
@@ -117,11 +122,13 @@ class _Plot:
     height: int = 300
 
     @classmethod
-    def around(cls, points: Sequence[tuple[float, float]], language: Language, metric: str) -> _Plot:
+    def around(cls, points: Sequence[tuple[float, float]], language: Language, metric: str, caption: str = "") -> Plot:
+        """A plot that holds all (second, score) points, with some room above and below."""
         scores = [score for _, score in points]
         room = (max(scores) - min(scores)) * 0.08 or abs(max(scores)) * 0.05 or 0.05
         seconds = max(second for second, _ in points) or 1.0
-        return cls(nice_ticks(0.0, seconds, 8), nice_ticks(min(scores) - room, max(scores) + room, 5), language, metric)
+        x_ticks, y_ticks = nice_ticks(0.0, seconds, 8), nice_ticks(min(scores) - room, max(scores) + room, 5)
+        return cls(x_ticks, y_ticks, language, metric, caption or word(language, "axis_seconds"))
 
     def x(self, second: float) -> float:
         return self.left + (self.right - self.left) * second / self.x_ticks[-1]
@@ -141,8 +148,7 @@ class _Plot:
             place = {"x": f"{self.x(tick):.1f}", "y": self.bottom + 20}
             parts.append(element("text", f"{tick:g}", **place, text_anchor="middle", class_="tick"))
         middle = (self.left + self.right) / 2
-        caption = word(self.language, "axis_seconds")
-        return [*parts, element("text", caption, x=middle, y=self.height - 8, text_anchor="middle", class_="tick")]
+        return [*parts, element("text", self.caption, x=middle, y=self.height - 8, text_anchor="middle", class_="tick")]
 
     def line(self, points: Sequence[tuple[float, float]], style: str) -> list[Html]:
         places = [(self.x(second), self.y(score)) for second, score in points]

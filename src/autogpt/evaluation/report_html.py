@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autogpt.evaluation.report_charts import ladder_chart, trials_chart
 from autogpt.evaluation.report_markup import Child, Html, element, table
+from autogpt.evaluation.report_search import search_charts
 from autogpt.evaluation.report_text import name_of, number, p_text, seconds_text, word
 from autogpt.evaluation.report_view import config_text, cut, interval, overhead_text, ranked_ladder, task_rows
 
@@ -179,6 +180,7 @@ def _search(report: RunReport) -> Html | None:
         word(text, "search"),
         element("p", word(text, "trials_intro", metric=name_of(text, primary)), class_="soft"),
         trials_chart(report),
+        search_charts(report),
         table([word(text, key) for key in keys], rows, numeric=(2, 3)) if rows else None,
         element("h3", word(text, "chosen")),
         element("p", config_text(report.chosen), class_="config"),

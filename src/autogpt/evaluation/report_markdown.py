@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from autogpt.evaluation.report_search import importance_sentence
 from autogpt.evaluation.report_text import name_of, number, p_text, seconds_text, word
 from autogpt.evaluation.report_view import config_text, cut, interval, overhead_text, ranked_ladder, task_rows
 
@@ -142,10 +143,20 @@ def _search(report: RunReport) -> list[str]:
     keys = ("trial", "state", "score", "seconds", "configuration")
     lines = [f"## {word(text, 'search')}"]
     lines += _table([word(text, key) for key in keys], rows) if rows else []
+    lines += _importance(report)
     if report.chosen or report.reasons:
         lines += [f"### {word(text, 'chosen')}", "", _e(config_text(report.chosen), 1000), ""]
         lines += [f"- {_e(name)}: {_e(reason)}" for name, reason in report.reasons.items()]
     return [*lines, ""]
+
+
+def _importance(report: RunReport) -> list[str]:
+    text, sentence = report.language, importance_sentence(report)
+    if not sentence:
+        return []
+    rows = [[_e(name), f"{share:.0%}"] for name, share in report.importance.items()]
+    head = [word(text, "parameter"), word(text, "share")]
+    return [f"### {word(text, 'importance')}", "", sentence, *(_table(head, rows) if rows else [""])]
 
 
 def _samples(report: RunReport) -> list[str]:

@@ -52,6 +52,53 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Validation {metric} over the seconds of each trial; the chosen one is highlighted.",
         "各次试验的验证集{metric}随训练时间（秒）的变化；高亮者为入选配置。",
     ),
+    "progress": ("Best score over the search", "搜索过程中的最佳得分"),
+    "progress_intro": (
+        "Best validation {metric} so far ({better}), over the seconds spent in trials, which are laid end to end by "
+        "number. Dots are all scores, at whatever share of a trial's full length; a number names the trial that set a "
+        "new best.",
+        "截至各时刻的最佳验证集{metric}（{better}），横轴为各次试验按编号首尾相接的累计用时（秒）。"
+        "圆点为全部得分，不论当时训练到完整长度的多少；数字为刷新最佳得分的试验编号。",
+    ),
+    "axis_search_seconds": ("seconds spent in trials", "试验累计用时（秒）"),
+    "importance": ("Which parameters mattered", "哪些参数起了作用"),
+    "importance_intro": (
+        "Share of each parameter in what set the good trials apart from the others (PED-ANOVA), from {n} trials. "
+        "Each parameter is judged alone.",
+        "各参数在区分优劣试验中所占的份额（PED-ANOVA），依据 {n} 次试验。每个参数单独评估。",
+    ),
+    "importance_hint": ("With so few trials this is a hint, not a finding.", "试验次数少，此结果仅供参考，不是定论。"),
+    "importance_few": (
+        "{n} trials with a score are too few to say which parameters mattered; it takes {needed}.",
+        "有得分的试验只有 {n} 次，不足以判断哪些参数起了作用；至少需要 {needed} 次。",
+    ),
+    "importance_rest": ("others ({n}): at most {share} each", "其余 {n} 个参数：各不超过 {share}"),
+    "parameter": ("Parameter", "参数"),
+    "slices": ("What values did well", "哪些取值表现好"),
+    "slices_intro": (
+        "Validation {metric} at {share} of a trial's full length, one dot a trial ({better}); the chosen one is "
+        "highlighted.",
+        "训练到完整长度的 {share} 时的验证集{metric}，每点为一次试验（{better}）；高亮者为入选配置。",
+    ),
+    "slices_without": (
+        "Hollow, below the axis: without a score there, because stopped before or failed.",
+        "坐标轴下方的空心点：因提前停止或失败而没有该处得分。",
+    ),
+    "parallel": ("All trials side by side", "全部试验一览"),
+    "parallel_intro": (
+        "One line a trial ({n} with a score), through the values of its parameters to its {metric} at {share} of the "
+        "full length. Colour: rank by that score, the best on top; thick: the chosen one. Parameters "
+        "that had one value only are left out.",
+        "每条线为一次试验（共 {n} 次有得分），依次经过各参数的取值，止于训练到完整长度的 {share} 时的{metric}。"
+        "颜色为按该得分的名次，最好的在最上；粗线为入选配置；只有一个取值的参数未列出。",
+    ),
+    "parallel_without": (
+        "Lines pass below an axis whose parameter a trial does not have, and below the last one when the trial was "
+        "stopped before.",
+        "试验没有某个参数时，线从该轴下方经过；提前停止而没有该处得分时，从最后一轴下方经过。",
+    ),
+    "rank_best": ("best", "最好"),
+    "rank_worst": ("worst", "最差"),
     "trial": ("Trial", "试验"),
     "state": ("State", "状态"),
     "finished": ("finished", "完成"),
@@ -129,6 +176,7 @@ _NAMES: dict[str, tuple[str, str]] = {
     "understand": ("understand", "理解任务"),
     "prepare": ("prepare", "准备数据"),
     "baselines": ("baselines", "基线"),
+    "feasibility": ("feasibility", "可行性"),
     "search": ("search", "搜索"),
     "finish": ("finish", "续训优胜者"),
     "evaluate": ("evaluate", "评测"),

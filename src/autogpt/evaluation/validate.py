@@ -6,8 +6,10 @@ import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
+
 from autogpt.evaluation.calibration import fit_temperature
-from autogpt.evaluation.metrics import get_metric
+from autogpt.evaluation.metrics import Array, get_metric
 from autogpt.generation.engine import Engine
 from autogpt.generation.predict import likelihoods, predict
 from autogpt.generation.sampling import Sampling
@@ -83,7 +85,9 @@ class Validator:
         )
         metric = get_metric(self.spec.metric)
         table = metric.rows(predictions, rows, self.spec)
-        return Judgement(float(metric.value(table.sum(0))), self._loss(engine, rows, predictions), table)
+        losses = self._losses(engine, rows, predictions)
+        nats, size = losses.sum(0)
+        return Judgement(float(metric.value(table.sum(0))), float(nats / max(1.0, size)), table, losses)
 
     def _rows(self, max_new_tokens: int) -> Sequence[Example]:
         """The rows that are worth their time: all where nothing is written, else fewer the longer they are."""
@@ -94,12 +98,10 @@ class Validator:
         most = len(self.examples) * 32 // max(32, max_new_tokens)
         return self.examples[: max(_FEWEST_ROWS, min(most, int(_PROMPT_CHARACTERS / max(1.0, prompt))))]
 
-    def _loss(self, engine: Engine, rows: Sequence[Example], predictions: Sequence[Prediction]) -> float:
-        """Nats a label for classification, nats a byte otherwise."""
+    def _losses(self, engine: Engine, rows: Sequence[Example], predictions: Sequence[Prediction]) -> Array:
+        """Of each row: nats and 1 (the label) for classification, nats and UTF-8 bytes of the answer otherwise."""
         if self.spec.kind is TaskKind.CLASSIFICATION:
             likely = [p.scores.get(str(e.target), 0.0) for p, e in zip(predictions, rows, strict=True)]
-            return -sum(math.log(max(value, 1e-9)) for value in likely) / len(likely)
+            return np.array([(-math.log(max(value, 1e-9)), 1.0) for value in likely])
         measured = [(p.nats, p.utf8_bytes) for p in predictions if p.nats is not None and p.utf8_bytes is not None]
-        if not measured:
-            measured = list(likelihoods(engine, self.spec, rows))
-        return sum(nats for nats, _ in measured) / max(1, sum(size for _, size in measured))
+        return np.array(measured or list(likelihoods(engine, self.spec, rows)), dtype=float).reshape(-1, 2)

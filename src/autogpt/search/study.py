@@ -1,8 +1,8 @@
 """The search itself: propose, run, judge, until the budget is used. A generator of events.
 
-The objective is a generator too: it trains a little, yields a `Report`, trains on. Stopping a trial is closing its
-generator, so the objective frees what it holds in a `finally`. Nothing here knows what a model is; tests search a
-quadratic in milliseconds.
+Trials run from one rung to the next as jobs of an executor (`executor.py`), and stand on a checkpoint in between: one
+that is stopped at a rung is gone on with when what is known by then would let it pass. Nothing here knows what a model
+is; tests search a quadratic in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from autogpt.errors import AutoGPTError, BadInput, Interrupted
+from autogpt.errors import AutoGPTError
 from autogpt.events import Event
-from autogpt.search.racing import Budget, Racing
+from autogpt.search.executor import Executor, Job, Outcome
+from autogpt.search.racing import Budget, Stopper, Verdict
 from autogpt.search.samplers import Sampler
 from autogpt.search.space import Config, Space
-from autogpt.search.trials import Direction, Report, State, Study, Trial, same_config
+from autogpt.search.trials import SLACK, Direction, Report, State, Study, Trial, same_config
 
-__all__ = ["Direction", "Objective", "Report", "Study", "Trial", "optimize"]
-
-Objective: TypeAlias = Callable[[int, Mapping[str, Any]], Iterator[Report]]
-"""(number, configuration) → reports. Ends by itself when the trial is complete; a class of its own errors fails it."""
+__all__ = ["Direction", "Report", "Study", "Trial", "optimize"]
 
 FAILURES_BEFORE_GIVING_UP = 3
 DRAWS_FOR_A_NEW_CONFIG = 200
+LOSSES_BEFORE_GIVING_UP = 2
+"""A trial whose process was lost goes back to the queue once: a second loss is likely its own doing."""
+TIME_IS_USED = "the time of the search is used"
 
 
 def optimize(
     space: Space,
-    objective: Objective,
+    executor: Executor,
     sampler: Sampler,
-    racing: Racing,
+    stopper: Stopper,
     budget: Budget,
     *,
     history: Sequence[Trial] = (),
@@ -46,119 +47,201 @@ def optimize(
 
     Args:
         space: what may be proposed.
-        objective: runs one trial. An AutoGPTError (BadInput and Interrupted aside), RuntimeError or MemoryError fails
-            the trial and the search goes on; anything else propagates after the objective was closed.
-        sampler: proposes configurations from the history alone, so a resumed search goes on as an unbroken one would;
-            its `direction` says whether scores shall be large or small.
-        racing: the rule that stops weak trials.
-        budget: the clock of the search. No trial is started that cannot reach its first score in what is left (by the
-            median of the trials so far); a running one is stopped at its next report after the end.
-        history: ended trials of the same search; none of them is run again, and they count in `max_trials`.
+        executor: runs the jobs; it is closed at the end, whatever happens.
+        sampler: proposes configurations from the history alone, so a resumed search goes on as an unbroken one would
+            (with one worker); its `direction` says whether values shall be large or small.
+        stopper: the rule that stops weak trials.
+        budget: the clock of the search. No job is started that, going by the trials so far, would not end in what is
+            left.
+        history: trials of the same search. Ended ones are not run again, running ones are gone on with from their last
+            report; all count in `max_trials`.
 
-    Yields: `search.trial_started` {number, config}, `search.trial_reported` {number, share, score, seconds, info,
-    verdict, reason}, `search.trial_finished` {trial: Trial.to_dict(), best: number or None, best_score} and at the end
-    `search.ended` {reason, trials, best, best_score}.
+    Yields: what the jobs tell, and `search.trial_started` {number, config, share, reason} (also when a stopped trial is
+    gone on with: share > 0), `search.trial_reported` {number, share, score, seconds, info, verdict, reason},
+    `search.trial_lost` {number}, `search.trial_finished` {best: number or None, best_score} each time a trial comes to
+    rest, and at the end `search.ended` {reason, trials, best, best_score}. Those of a trial carry it whole, as
+    {trial: Trial.to_dict()}: who writes it down each time can resume the search with what is written.
 
     Returns: the Study (the generator's return value: `study = yield from optimize(…)`).
     Raises AutoGPTError with the first reason when the first three trials all fail.
     """
-    trials = sorted(history, key=lambda trial: trial.number)
-    while True:
-        ended = _end_reason(trials, budget, max_trials)
-        config = None if ended else _new_config(space, sampler, trials)
-        if config is None:
-            ended = ended or "every configuration of the space that could be drawn was tried"
-            break
-        number = max((trial.number for trial in trials), default=-1) + 1
-        yield Event("search.trial_started", {"number": number, "config": dict(config)})
-        trial = yield from _Run(number, config, racing, budget, sampler.direction).events(objective, trials)
-        trials.append(trial)
-        best = Study(tuple(trials), sampler.direction).best
-        yield Event("search.trial_finished", {"trial": trial.to_dict(), **_named(best)})
-        if len(trials) >= FAILURES_BEFORE_GIVING_UP and all(one.state == "failed" for one in trials):
-            raise AutoGPTError(
-                f"all {len(trials)} trials failed, the search gives up",
-                found=trials[0].error,
-                todo="see events.jsonl in the run folder for the configurations",
-            )
-    study = Study(tuple(trials), sampler.direction, ended)
-    yield Event("search.ended", {"reason": ended, "trials": len(trials), **_named(study.best)})
+    search = _Search(space, sampler, stopper, budget, max_trials, {trial.number: trial for trial in history})
+    with closing(executor):
+        while True:
+            while len(search.running) < executor.workers and (job := search.next_job()) is not None:
+                executor.submit(job)
+                yield from search.told(job)
+            if not search.running:
+                break
+            happened = executor.wait()
+            if isinstance(happened, Event):
+                yield happened
+                continue
+            yield from search.take(happened)
+            search.give_up_when_all_fail()
+    study = Study(search.history, sampler.direction, search.ended)
+    yield Event("search.ended", {"reason": search.ended, "trials": len(study.trials), **_named(study.best)})
     return study
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One trial while it runs."""
+@dataclass(slots=True)
+class _Search:
+    """What is known, what is running, and what comes next.
 
-    number: int
-    config: Config
-    racing: Racing
+    Attributes:
+        trials: number → the trial as it stands.
+        running: number → its job, and when that was submitted.
+        ended: why no further trial is started; empty while one may be.
+        _why: number → why its last job was started, in words; empty where it just goes on.
+    """
+
+    space: Space
+    sampler: Sampler
+    stopper: Stopper
     budget: Budget
-    direction: Direction
+    max_trials: int
+    trials: dict[int, Trial]
+    running: dict[int, tuple[Job, float]] = field(default_factory=dict)
+    ended: str = ""
+    _why: dict[int, str] = field(default_factory=dict)
 
-    def events(self, objective: Objective, history: Sequence[Trial]) -> Generator[Event, None, Trial]:
-        """Runs the objective; yields its reports as events and returns the ended trial."""
-        start = self.budget.clock()
-        reports: list[Report] = []
-        try:
-            reason = yield from self._drive(objective, history, reports)
-        except (BadInput, Interrupted):
-            raise
-        except (AutoGPTError, RuntimeError, MemoryError) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            if not isinstance(error, AutoGPTError):
-                text = f"{type(error).__name__}: {text}"
-            return Trial(self.number, self.config, "failed", tuple(reports), self.budget.clock() - start, error=text)
-        state: State = "stopped" if reason else "finished"
-        return Trial(self.number, self.config, state, tuple(reports), self.budget.clock() - start, reason=reason)
+    @property
+    def history(self) -> tuple[Trial, ...]:
+        return tuple(self.trials[number] for number in sorted(self.trials))
 
-    def _drive(
-        self, objective: Objective, history: Sequence[Trial], reports: list[Report]
-    ) -> Generator[Event, None, str]:
-        """Fills `reports`; returns why the trial was stopped, empty when it ended by itself."""
-        start = self.budget.clock()
-        with _closed(objective(self.number, self.config)) as source:
-            for said in source:
-                if not math.isfinite(said.score):
-                    raise AutoGPTError(f"the score at {said.share:.0%} of the trial is {said.score}")
-                report = replace(said, seconds=self.budget.clock() - start)
-                reports.append(report)
-                verdict = self.racing.verdict(reports, history, direction=self.direction)
-                action, reason = verdict.action, verdict.reason
-                if action == "go" and report.share < 1 and self.budget.remaining() <= 0:
-                    action, reason = "stop", "the time of the search is used"
-                yield Event(
-                    "search.trial_reported",
-                    {"number": self.number, **report.to_dict(), "verdict": action, "reason": reason},
-                )
-                if action == "stop":
-                    return reason
-        if not reports:
-            raise AutoGPTError("the trial ended without a score")
+    # ------------------------------------------------------- what comes next
+
+    def next_job(self) -> Job | None:
+        """The job to start now, marked as running; None when there is none.
+
+        First trials that were interrupted or let through, then stopped ones that would pass now, then new ones.
+        """
+        for trial in self.history:
+            if trial.state == "running" and trial.number not in self.running:
+                if (job := self._job(trial)) is not None:
+                    return self._start(trial, job, self._why.get(trial.number, "it was interrupted"))
+                self.trials[trial.number] = replace(trial, state="stopped", reason=TIME_IS_USED)
+        for trial in self._stopped():
+            verdict = self._verdict(trial)
+            if verdict.action == "go" and (job := self._job(trial)) is not None:
+                return self._start(trial, job, verdict.reason)
+        return self._new()
+
+    def _stopped(self) -> list[Trial]:
+        """Trials that the race stopped: those first that came furthest, and of these the best."""
+        sign = -1.0 if self.sampler.direction == "max" else 1.0
+        stopped = [trial for trial in self.history if trial.state == "stopped" and trial.reason != TIME_IS_USED]
+        return sorted(stopped, key=lambda trial: (-trial.share, sign * (trial.value or 0.0)))
+
+    def _new(self) -> Job | None:
+        self.ended = self._end_reason()
+        if self.ended:
+            return None
+        config = _new_config(self.space, self.sampler, self.history)
+        if config is None:
+            self.ended = "every configuration of the space that could be drawn was tried"
+            return None
+        trial = Trial(max(self.trials, default=-1) + 1, config, "running")
+        job = self._job(trial)
+        assert job is not None
+        return self._start(trial, job, "")
+
+    def _start(self, trial: Trial, job: Job, why: str) -> Job:
+        self.trials[trial.number] = replace(trial, state="running", reason="")
+        self.running[trial.number] = (job, self.budget.clock())
+        self._why[trial.number] = why
+        return job
+
+    def _job(self, trial: Trial) -> Job | None:
+        """The trial's next part; None when it would not end in the time that is left."""
+        after = trial.reports[-1].share if trial.reports else 0.0
+        until = next((rung for rung in self.stopper.rungs if rung > after + SLACK), 1.0)
+        if trial.reports:
+            needed_s = trial.reports[-1].seconds / after * (until - after) if after else 0.0
+            if needed_s > self.budget.remaining():
+                return None
+        return Job(trial.number, trial.config, after, until)
+
+    def _end_reason(self) -> str:
+        """Why no further trial is started; empty when one is."""
+        if len(self.trials) >= self.max_trials:
+            return f"{self.max_trials} trials have run"
+        left_s = self.budget.remaining()
+        if left_s <= 0:
+            return TIME_IS_USED
+        firsts = [trial.reports[0].seconds for trial in self.trials.values() if trial.reports]
+        needed_s = statistics.median(firsts) if firsts else 0.0
+        if needed_s > left_s:
+            return f"{left_s:.1f} s are left, a trial needs {needed_s:.1f} s to its first score"
         return ""
 
+    # --------------------------------------------------------- what happened
 
-def _closed(source: Iterator[Report]) -> closing[Any]:
-    """`source` as a context that closes it; an iterator without `close` has nothing to free."""
-    return closing(source if hasattr(source, "close") else (report for report in source))
+    def told(self, job: Job) -> Generator[Event, None, None]:
+        """What is said when a job starts; nothing where a trial just goes on."""
+        why = self._why[job.number]
+        if why or job.after == 0:
+            data = {"number": job.number, "config": dict(job.config), "share": job.after, "reason": why}
+            yield Event("search.trial_started", {**data, "trial": self.trials[job.number].to_dict()})
 
+    def take(self, outcome: Outcome) -> Generator[Event, None, None]:
+        """Judges a job that ended, and says so."""
+        job = outcome.job
+        _, began = self.running.pop(job.number)
+        self._why[job.number] = ""
+        trial = self.trials[job.number]
+        seconds = trial.seconds + self.budget.clock() - began
+        if outcome.report is None:
+            yield self._failed(replace(trial, seconds=seconds), outcome)
+            return
+        if not math.isfinite(outcome.report.score):
+            error = f"the score at {outcome.report.share:.0%} of the trial is {outcome.report.score}"
+            yield self._failed(replace(trial, seconds=seconds), Outcome(job, error=error))
+            return
+        report = replace(outcome.report, seconds=seconds)
+        trial = replace(trial, reports=(*trial.reports, report), seconds=seconds)
+        over = report.share >= 1 - SLACK
+        verdict = self._verdict(trial)
+        go, reason = verdict.action == "go", verdict.reason
+        if go and not over and self._job(trial) is None:
+            go, reason = False, TIME_IS_USED
+        # The event carries the trial as it comes to rest: a search that is cut off after it must not run on.
+        state: State = "finished" if over else "running" if go else "stopped"
+        trial = replace(trial, state=state, reason=reason if state == "stopped" else "")
+        self.trials[job.number] = trial
+        told = {"verdict": "go" if go else "stop", "reason": reason, "trial": trial.to_dict()}
+        yield Event("search.trial_reported", {"number": job.number, **report.to_dict(), **told})
+        if state != "running":
+            yield self._finished(trial)
 
-def _end_reason(trials: Sequence[Trial], budget: Budget, max_trials: int) -> str:
-    """Why no further trial is started; empty when one is."""
-    if len(trials) >= max_trials:
-        return f"{max_trials} trials have run"
-    left_s = budget.remaining()
-    if left_s <= 0:
-        return "the time of the search is used"
-    needed_s = seconds_to_first_rung(trials)
-    if needed_s > left_s:
-        return f"{left_s:.1f} s are left, a trial needs {needed_s:.1f} s to its first score"
-    return ""
+    def _failed(self, trial: Trial, outcome: Outcome) -> Event:
+        error = outcome.error
+        if outcome.lost:
+            trial = replace(trial, lost=trial.lost + 1)
+            if trial.lost < LOSSES_BEFORE_GIVING_UP:
+                self.trials[trial.number] = trial
+                self._why[trial.number] = "the process that ran it was lost"
+                return Event("search.trial_lost", {"number": trial.number, "trial": trial.to_dict()})
+            error = f"the process that ran it was lost {trial.lost} times"
+        self.trials[trial.number] = trial = replace(trial, state="failed", error=error)
+        return self._finished(trial)
 
+    def _finished(self, trial: Trial) -> Event:
+        best = Study(self.history, self.sampler.direction).best
+        return Event("search.trial_finished", {"trial": trial.to_dict(), **_named(best)})
 
-def seconds_to_first_rung(trials: Sequence[Trial]) -> float:
-    """Median seconds from the start of a trial to its first report; 0 when nothing is known."""
-    return statistics.median([trial.reports[0].seconds for trial in trials if trial.reports] or [0.0])
+    def _verdict(self, trial: Trial) -> Verdict:
+        others = [other for other in self.history if other.number != trial.number]
+        return self.stopper.verdict(trial.reports, others, direction=self.sampler.direction)
+
+    def give_up_when_all_fail(self) -> None:
+        ended = [trial for trial in self.history if trial.state != "running"]
+        if len(ended) >= FAILURES_BEFORE_GIVING_UP and all(trial.state == "failed" for trial in ended):
+            raise AutoGPTError(
+                f"all {len(ended)} trials failed, the search gives up",
+                found=ended[0].error,
+                todo="see events.jsonl in the run folder for the configurations",
+            )
 
 
 def _new_config(space: Space, sampler: Sampler, trials: Sequence[Trial]) -> Config | None:

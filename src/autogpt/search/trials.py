@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Direction", "Report", "State", "Study", "Trial", "is_better", "same_config"]
+__all__ = ["Direction", "Report", "State", "Study", "Trial", "is_better", "ranking_value", "same_config"]
 
 Direction: TypeAlias = Literal["max", "min"]
-State: TypeAlias = Literal["finished", "stopped", "failed"]
+State: TypeAlias = Literal["running", "finished", "stopped", "failed"]
 
 SLACK = 1e-6
 """Shares closer than this are the same rung: 1/3 may have been computed in two ways."""
@@ -28,6 +28,20 @@ def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     )
 
 
+def ranking_value(score: float, loss: float, resolution: float, direction: Direction) -> float:
+    """What a trial is ranked by: its score in steps of `resolution`, and among equal steps its loss.
+
+    A score that counts hits on a hundred rows cannot tell apart two models a hit or two apart, or two that have not
+    begun to hit at all; their loss on the same rows can. The value orders first by the rounded score, then by the loss
+    (less is better), and is never more than three quarters of a step away from the score. A resolution of 0 leaves the
+    score as it is.
+    """
+    if resolution <= 0 or not math.isfinite(score) or not math.isfinite(loss):
+        return score
+    sign = 1.0 if direction == "max" else -1.0
+    return resolution * (round(score / resolution) + sign * (0.25 - 0.5 * max(0.0, loss) / (1.0 + max(0.0, loss))))
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a trial says on its way.
@@ -35,21 +49,29 @@ class Report:
     Attributes:
         share: how much of the trial's full length is behind it, 0 to 1; a rung when it is one of the race's shares.
         score: the task's metric on validation data.
-        seconds: wall-clock from the start of the trial to this report. `optimize` fills it in; an objective need not.
+        seconds: wall-clock of the trial up to this report. `optimize` fills it in; an objective need not.
         info: anything else worth keeping, plain JSON.
+        value: what trials are ranked by; the score where it is not given. See `ranking_value`.
     """
 
     share: float
     score: float
     seconds: float = 0.0
     info: Mapping[str, Any] = field(default_factory=dict)
+    value: float = math.nan
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value):
+            object.__setattr__(self, "value", self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"share": self.share, "score": self.score, "seconds": self.seconds, "info": dict(self.info)}
+        row = {"share": self.share, "score": self.score, "seconds": self.seconds, "info": dict(self.info)}
+        return row if self.value == self.score else {**row, "value": self.value}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Report:
-        return cls(float(row["share"]), float(row["score"]), float(row["seconds"]), dict(row.get("info") or {}))
+        score, info = float(row["score"]), dict(row.get("info") or {})
+        return cls(float(row["share"]), score, float(row["seconds"]), info, float(row.get("value", score)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +81,13 @@ class Trial:
     Attributes:
         number: 0, 1, 2, … in the order in which trials were started.
         config: the active parameters.
-        state: `finished` (ran to its own end), `stopped` (by the race or the end of the budget; it carries its last
-            score) or `failed` (it has no usable model, whatever it reported before).
+        state: `running`, `finished` (ran to its own end), `stopped` (by the race or the end of the budget; it carries
+            its last score, and may be gone on with) or `failed` (it has no usable model, whatever it reported before).
         reports: in the order in which they came.
         seconds: wall-clock of the whole trial.
         reason: why it was stopped, in words.
         error: why it failed, in words.
+        lost: how often the process that ran it was lost.
     """
 
     number: int
@@ -74,11 +97,17 @@ class Trial:
     seconds: float = 0.0
     reason: str = ""
     error: str = ""
+    lost: int = 0
 
     @property
     def score(self) -> float | None:
         """The last score; None when the trial failed or said nothing."""
         return self.reports[-1].score if self.reports and self.state != "failed" else None
+
+    @property
+    def value(self) -> float | None:
+        """What it is ranked by, where it has a score."""
+        return None if self.score is None else self.reports[-1].value
 
     @property
     def share(self) -> float:
@@ -87,14 +116,22 @@ class Trial:
             return 1.0
         return self.reports[-1].share if self.reports else 0.0
 
-    def score_at(self, rung: float) -> float | None:
-        """The first score at or after `rung`, the last one when it finished earlier, None when it never got there."""
-        if self.state == "failed":
+    def report_at(self, rung: float) -> Report | None:
+        """The first report at or after `rung`, the last one when it finished earlier, None when it never got there."""
+        if self.state == "failed" or not self.reports:
             return None
-        for report in self.reports:
-            if report.share >= rung - SLACK:
-                return report.score
-        return self.score if self.state == "finished" else None
+        there = (report for report in self.reports if report.share >= rung - SLACK)
+        return next(there, self.reports[-1] if self.state == "finished" else None)
+
+    def score_at(self, rung: float) -> float | None:
+        """The score of `report_at`."""
+        found = self.report_at(rung)
+        return None if found is None else found.score
+
+    def value_at(self, rung: float) -> float | None:
+        """The value of `report_at`."""
+        found = self.report_at(rung)
+        return None if found is None else found.value
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; `score` and `share` are in it for readers and ignored by `from_dict`."""
@@ -108,6 +145,7 @@ class Trial:
             "seconds": self.seconds,
             "reason": self.reason,
             "error": self.error,
+            "lost": self.lost,
         }
 
     @classmethod
@@ -120,6 +158,7 @@ class Trial:
             seconds=float(row.get("seconds") or 0.0),
             reason=row.get("reason") or "",
             error=row.get("error") or "",
+            lost=int(row.get("lost") or 0),
         )
 
 
@@ -145,12 +184,12 @@ class Study:
     def best(self) -> Trial | None:
         """The best trial, None when every trial failed.
 
-        Scores of different shares are not the same measurement, so the leader is the best score among the trials that
+        Values of different shares are not the same measurement, so the leader is the best value among the trials that
         came furthest. A trial that was cut off earlier takes its place only when it was ahead of the leader at the last
-        rung that both saw *and* its score is already better than the leader's last one: more training is not what made
-        the difference. Equal scores: the earlier trial.
+        rung that both saw *and* its value is already better than the leader's last one: more training is not what made
+        the difference. Equal values: the earlier trial.
         """
-        scored = [trial for trial in self.trials if trial.score is not None and math.isfinite(trial.score)]
+        scored = [trial for trial in self.trials if trial.value is not None and math.isfinite(trial.value)]
         if not scored:
             return None
         furthest = max(trial.share for trial in scored)
@@ -160,14 +199,14 @@ class Study:
 
     def _top(self, trials: Sequence[Trial]) -> Trial:
         sign = -1.0 if self.direction == "max" else 1.0
-        return min(trials, key=lambda trial: (sign * (trial.score or 0.0), trial.number))
+        return min(trials, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
     def _ahead(self, trial: Trial, leader: Trial) -> bool:
-        there = leader.score_at(trial.share)
+        there = leader.value_at(trial.share)
         return (
-            trial.score is not None
-            and leader.score is not None
+            trial.value is not None
+            and leader.value is not None
             and there is not None
-            and is_better(trial.score, there, self.direction)
-            and is_better(trial.score, leader.score, self.direction)
+            and is_better(trial.value, there, self.direction)
+            and is_better(trial.value, leader.value, self.direction)
         )

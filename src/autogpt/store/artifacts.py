@@ -134,8 +134,8 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def rows(self, trial: int, share: float) -> Path:
-        """What each validation row gave after `share` of a trial: the metric's statistics, a NumPy array."""
-        return self.path / "validation" / f"trial-{trial}-{share:.3f}.npy"
+        """What each validation row gave after `share` of a trial: NumPy arrays `rows` (of the metric) and `losses`."""
+        return self.path / "validation" / f"trial-{trial}-{share:.3f}.npz"
 
     def checkpoint(self, name: str) -> Path:
         """The checkpoint folder called `name`, such as `trial-003` or `winner`."""

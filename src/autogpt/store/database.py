@@ -175,6 +175,7 @@ class Store:
             "seconds": float(trial.get("seconds") or 0.0),
             "reason": trial.get("reason") or "",
             "error": trial.get("error") or "",
+            "lost": int(trial.get("lost") or 0),
         }
         key = {"run": run, "number": int(trial["number"])}
         with writing(self._engine) as connection:

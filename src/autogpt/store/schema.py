@@ -15,7 +15,7 @@ from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData
 
 __all__ = ["HEAD", "METADATA", "ModelRow", "RunRow", "RunState", "TrialRow", "models", "runs", "tasks", "trials"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The migration that this code needs."""
 
 RunState: TypeAlias = Literal["running", "finished", "failed", "interrupted"]
@@ -68,6 +68,7 @@ trials = Table(
     Column("seconds", Float, nullable=False),
     Column("reason", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("lost", Integer, nullable=False, server_default="0"),
 )
 
 models = Table(
@@ -119,6 +120,7 @@ class TrialRow:
     seconds: float
     reason: str
     error: str
+    lost: int
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "reports": list(self.reports)}

@@ -33,11 +33,13 @@ class Judgement:
         loss: mean negative log-likelihood of the reference answers. A metric on written text stays at its floor, or
             sinks, while a young model is still learning; training goes on as long as either of the two gains.
         rows: the metric's statistics of each row, [n, k], where they are known.
+        losses: nats of each row's reference answer and what they are divided by, [n, 2]; `loss` is the ratio of sums.
     """
 
     score: float
     loss: float
     rows: npt.NDArray[np.float64] | None = None
+    losses: npt.NDArray[np.float64] | None = None
 
 
 Validate = Callable[[Any], Judgement]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autogpt.errors import TrainingError
+from autogpt.events import Event
 from autogpt.registry import SAMPLERS
+from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers import Sampler
 from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
@@ -119,15 +120,15 @@ def run(sampler: Sampler, *, trials: int, history: tuple[Trial, ...] = ()) -> St
     """A search with a race, in which every seventh trial fails: fails, or is judged at 1/9, at 1/3 and at its end."""
     clock = Clock()
 
-    def objective(number: int, config: Mapping[str, Any]) -> Iterator[Report]:
-        if number % 7 == 3:
+    def objective(job: Job) -> Generator[Event, None, Report]:
+        yield from ()
+        if job.number % 7 == 3:
             raise TrainingError("no memory left")
-        for share in (1 / 9, 1 / 3, 1.0):
-            clock.now += 1.0
-            yield Report(share, config["lr"] * 100 + share - len(config) / 10)
+        clock.now += 1.0
+        return Report(job.until, job.config["lr"] * 100 + job.until - len(job.config) / 10)
 
     search = optimize(
-        sampler.space, objective, sampler, Racing(), Budget(1e9, clock), history=history, max_trials=trials
+        sampler.space, Inline(objective), sampler, Racing(), Budget(1e9, clock), history=history, max_trials=trials
     )
     while True:
         try:
@@ -162,7 +163,10 @@ def test_more_is_better_is_less_is_better_with_the_signs_changed(name: str) -> N
             state = "failed" if number % 5 == 4 else "finished" if len(reports) == 3 else "stopped"
             history.append(Trial(number, space.sample(rng), state, reports))
         mirrored = [
-            replace(trial, reports=tuple(replace(report, score=-report.score) for report in trial.reports))
+            replace(
+                trial,
+                reports=tuple(replace(report, score=-report.score, value=-report.value) for report in trial.reports),
+            )
             for trial in history
         ]
         assert make(name, space, seed, "max").ask(history) == make(name, space, seed, "min").ask(mirrored)

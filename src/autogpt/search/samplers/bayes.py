@@ -7,22 +7,25 @@ tens of trials we run. Parameters that exist together are modelled together (Opt
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autogpt.search.samplers import rng_for
-from autogpt.search.space import Choice, Config, Dimension, Float, Int, Parameter, Space
+from autogpt.search.samplers.optuna_study import (
+    coded,
+    direction_of,
+    distribution,
+    intermediate_values,
+    is_point,
+    quiet,
+)
+from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
 from autogpt.search.trials import Direction, Trial
 
 if TYPE_CHECKING:
     import optuna
 
 __all__ = ["BayesSampler"]
-
-RUNG_UNITS = 1_000_000
-"""Optuna numbers rungs with integers: shares become millionths."""
 
 
 class BayesSampler:
@@ -47,18 +50,16 @@ class BayesSampler:
         if not history:
             return self.space.default
         known = [trial for trial in sorted(history, key=_number) if self.space.contains(trial.config)]
-        if len(history) <= self.startup or not any(trial.score is not None for trial in known):
+        if len(history) <= self.startup or not any(trial.value is not None for trial in known):
             return self.space.sample(rng_for(self.seed, len(history)))
         return self._modelled(known, rng_for(self.seed, len(history)).getrandbits(32))
 
     def _modelled(self, known: Sequence[Trial], seed: int) -> Config:
         import optuna
 
-        with _quiet():
+        with quiet():
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True)
-            study = optuna.create_study(
-                sampler=sampler, direction="maximize" if self.direction == "max" else "minimize"
-            )
+            study = optuna.create_study(sampler=sampler, direction=direction_of(self.direction))
             study.add_trials([self._frozen(trial) for trial in known])
             asked = study.ask()
             config: Config = {}
@@ -73,15 +74,14 @@ class BayesSampler:
 
         config = self.space.validate(trial.config)
         parameters = [self.space[name] for name in config]
-        finished = trial.state == "finished" and trial.score is not None
-        reports = () if trial.state == "failed" else trial.reports
+        finished = trial.state == "finished" and trial.value is not None
         return optuna.trial.create_trial(
             state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
-            value=trial.score if finished else None,
-            params={p.name: _to_optuna(p.dimension, config[p.name]) for p in parameters},
-            distributions={p.name: _distribution(p.dimension) for p in parameters},
+            value=trial.value if finished else None,
+            params={p.name: coded(p.dimension, config[p.name]) for p in parameters},
+            distributions={p.name: distribution(p.dimension) for p in parameters},
             # TPE puts a pruned trial without any intermediate value behind all others: what a failed trial deserves.
-            intermediate_values={round(report.share * RUNG_UNITS): report.score for report in reports},
+            intermediate_values={} if trial.state == "failed" else intermediate_values(trial, ranked=True),
         )
 
 
@@ -89,32 +89,9 @@ def _number(trial: Trial) -> int:
     return trial.number
 
 
-def _is_point(dimension: Dimension) -> bool:
-    """Whether a range is so narrow that the densities of Optuna divide by zero in it."""
-    return isinstance(dimension, Float) and dimension.high - dimension.low <= 1e-9 * abs(dimension.high)
-
-
-def _distribution(dimension: Dimension) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if _is_point(dimension):
-        return CategoricalDistribution((0,))
-    if isinstance(dimension, Choice):  # positions, because Optuna takes True for 1
-        return CategoricalDistribution(tuple(range(len(dimension.values))))
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def _to_optuna(dimension: Dimension, value: Any) -> Any:
-    if _is_point(dimension):
-        return 0
-    return dimension.index(value) if isinstance(dimension, Choice) else value
-
-
 def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
     dimension = parameter.dimension
-    if isinstance(dimension, Float) and _is_point(dimension):
+    if isinstance(dimension, Float) and is_point(dimension):
         asked.suggest_categorical(parameter.name, (0,))
         return dimension.low
     if isinstance(dimension, Choice):
@@ -122,18 +99,3 @@ def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
     if isinstance(dimension, Int):
         return asked.suggest_int(parameter.name, dimension.low, dimension.high, log=dimension.log)
     return dimension.nearest(asked.suggest_float(parameter.name, dimension.low, dimension.high, log=dimension.log))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna without its line per study and its note that `group` is experimental."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -117,14 +117,14 @@ def standings(trials: Sequence[Trial], direction: Direction) -> list[Standing]:
 def _standing(trial: Trial, leader: Trial | None, direction: Direction) -> Standing:
     if leader is None or not _has_score(trial):
         return (2, 0, 0.0)
-    score = (-1.0 if direction == "max" else 1.0) * (trial.score or 0.0)
+    score = (-1.0 if direction == "max" else 1.0) * (trial.value or 0.0)
     if trial.share < leader.share - SLACK and Study((leader, trial), direction).best is trial:
         return (0, 0, score)
     return (1, -round(trial.share / SLACK), score)
 
 
 def _has_score(trial: Trial) -> bool:
-    return trial.score is not None and math.isfinite(trial.score)
+    return trial.value is not None and math.isfinite(trial.value)
 
 
 def step_after(children: int) -> float:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from autogpt.search.study import Report, Study, Trial
-from autogpt.stages import keep_default_within_noise
+from autogpt.stages_search import keep_default_within_noise
 from autogpt.store.artifacts import RunFolder
+from autogpt.tasks.spec import TaskKind
 
 DEFAULT, OTHER = {"lr": 1}, {"lr": 2}
 ROWS = 100
+LOSS = {0: 1.0, 1: 1.0, 2: 0.5}
+"""Trial → its mean loss; the third is far better by it than the others."""
 
 
 def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> Trial:
@@ -24,21 +27,25 @@ def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> T
 
 def _judged(tmp_path: Path, *trials: Trial) -> tuple[Study, Any, list[str]]:
     run: Any = SimpleNamespace(folder=RunFolder(tmp_path), reasons={}, emit=lambda kind, message: told.append(message))
-    bench: Any = SimpleNamespace(spec=SimpleNamespace(metric="accuracy"), space=SimpleNamespace(default=DEFAULT))
+    spec = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
+    bench: Any = SimpleNamespace(spec=spec, space=SimpleNamespace(default=DEFAULT))
     told: list[str] = []
+    rng = np.random.default_rng(0)
     for trial in trials:
         for report in trial.reports:
             file = run.folder.rows(trial.number, report.share)
             file.parent.mkdir(exist_ok=True)
             hits = np.arange(ROWS) < report.score * ROWS
-            np.save(file, np.stack([hits, np.ones(ROWS)], axis=1).astype(float))
+            rows = np.stack([hits, np.ones(ROWS)], axis=1).astype(float)
+            losses = np.stack([LOSS[trial.number] + 0.1 * rng.random(ROWS), np.ones(ROWS)], axis=1)
+            np.savez(file, rows=rows, losses=losses)
     return keep_default_within_noise(run, bench, Study(trials, "max")), run, told
 
 
 def test_a_clear_winner_is_gone_on_with(tmp_path: Path) -> None:
     study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.5}), _trial(1, OTHER, {1.0: 0.9}))
     assert study.chosen is study.trials[1]
-    assert "better than the default configuration (Δ=+0.4" in run.reasons["winner"]
+    assert "better than the default configuration (accuracy: Δ=+0.4" in run.reasons["winner"]
     assert not told
 
 
@@ -48,6 +55,22 @@ def test_a_winner_by_luck_is_not(tmp_path: Path) -> None:
     assert study.chosen is study.trials[0]
     assert "without a significant gain" in run.reasons["winner"]
     assert len(told) == 1
+
+
+def test_a_winner_by_loss_is_gone_on_with_where_hits_cannot_tell(tmp_path: Path) -> None:
+    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.1}), _trial(2, OTHER, {1.0: 0.11}))
+    assert study.chosen is study.trials[1]
+    assert "better than the default configuration (accuracy: Δ=+0.01" in run.reasons["winner"]
+    assert "loss: Δ=+0.5" in run.reasons["winner"]
+    assert not told
+
+
+def test_a_better_loss_does_not_make_up_for_fewer_hits(tmp_path: Path) -> None:
+    default = _trial(0, DEFAULT, {1.0: 0.5})
+    best = Trial(2, OTHER, "finished", (Report(1.0, 0.45, value=0.6),))
+    study, _, _ = _judged(tmp_path, default, best)
+    assert study.best is best
+    assert study.chosen is default
 
 
 def test_they_are_compared_where_both_have_been(tmp_path: Path) -> None:
