@@ -36,7 +36,7 @@ from autogpt.registry import SAMPLERS
 from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.space import Choice, Config, Int, Parameter, Space
-from autogpt.search.study import optimize
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial
 
 FAMILIES = {
@@ -133,7 +133,7 @@ def search(table: Table, name: str, seed: int, trials: int) -> dict[str, Any]:
         key = table.key(job.config)
         return Report(1.0, random.Random(f"{table.name}:{seed}:{key}").choice(table.repetitions(key)))
 
-    run = optimize(table.space, Inline(objective), sampler, Racing(keep=1.0), Budget(1e9), max_trials=trials)
+    run = optimize(table.space, Inline(objective), sampler, Racing(keep=1.0), Budget(1e9), limits=Limits(trials))
     while True:
         try:
             next(run)

@@ -115,3 +115,15 @@ def test_every_option_is_explained() -> None:
         and not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2usd", 3600.0), ("$0.50", 900.0), ("1.5元", 2700.0), ("¥1", 1800.0), ("10m", 600.0)]
+)
+def test_budgets_in_money(text: str, seconds: float) -> None:
+    assert parse_budget(text, 2.0) == pytest.approx(seconds)
+
+
+def test_money_without_a_price() -> None:
+    with pytest.raises(BudgetError, match=r"no price is known; found '2usd'; say what .* price_per_hour=1.20"):
+        parse_budget("2usd")

@@ -1,95 +1,121 @@
-"""What a search's winner must show before the default configuration gives way to it."""
+"""What a trial does from one rung to the next, in one process and in another; the search around it is in `search`."""
 
 from __future__ import annotations
 
+import json
+import pickle
+import random
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from autogpt.search.study import Report, Study, Trial
-from autogpt.stages_search import keep_default_within_noise
+from autogpt.config import load_run_config
+from autogpt.data import readers
+from autogpt.events import Event
+from autogpt.pipeline import fit, fit_summary
+from autogpt.search.executor import Job
+from autogpt.search.trials import Report
+from autogpt.stages import set_up
+from autogpt.stages_search import TrialRunner
 from autogpt.store.artifacts import RunFolder
-from autogpt.tasks.spec import TaskKind
+from autogpt.tasks.understand import understand
 
-DEFAULT, OTHER = {"lr": 1}, {"lr": 2}
-ROWS = 100
-LOSS = {0: 1.0, 1: 1.0, 2: 0.5}
-"""Trial → its mean loss; the third is far better by it than the others."""
-
-
-def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> Trial:
-    reports = tuple(Report(share, score) for share, score in scores.items())
-    return Trial(number, config, "finished" if 1.0 in scores else "stopped", reports)
+WORDS = {"red": ("rose", "blood", "ruby"), "green": ("grass", "leaf", "moss")}
+SENTENCE = "Sort short texts by the colour of the thing"
+SPACE = "{width: 128, depth: 3, vocabulary: 1024, tokens_per_step: 512, epochs: 10, dropout: 0.0}"
+SECRET = "sealedword"
 
 
-def _judged(tmp_path: Path, *trials: Trial) -> tuple[Study, Any, list[str]]:
-    run: Any = SimpleNamespace(folder=RunFolder(tmp_path), reasons={}, emit=lambda kind, message: told.append(message))
-    spec = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
-    bench: Any = SimpleNamespace(spec=spec, space=SimpleNamespace(default=DEFAULT))
-    told: list[str] = []
-    rng = np.random.default_rng(0)
-    for trial in trials:
-        for report in trial.reports:
-            file = run.folder.rows(trial.number, report.share)
-            file.parent.mkdir(exist_ok=True)
-            hits = np.arange(ROWS) < report.score * ROWS
-            rows = np.stack([hits, np.ones(ROWS)], axis=1).astype(float)
-            losses = np.stack([LOSS[trial.number] + 0.1 * rng.random(ROWS), np.ones(ROWS)], axis=1)
-            np.savez(file, rows=rows, losses=losses)
-    return keep_default_within_noise(run, bench, Study(trials, "max")), run, told
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng, rows = random.Random(0), []
+    for number in range(120):
+        label = rng.choice(sorted(WORDS))
+        rows.append({"text": f"the {rng.choice(WORDS[label])} of {number}", "label": label})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
 
 
-def test_a_clear_winner_is_gone_on_with(tmp_path: Path) -> None:
-    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.5}), _trial(1, OTHER, {1.0: 0.9}))
-    assert study.chosen is study.trials[1]
-    assert "better than the default configuration (accuracy: Δ=+0.4" in run.reasons["winner"]
-    assert not told
+@pytest.fixture
+def runner(tmp_path: Path, data: Path) -> TrialRunner:
+    test = tmp_path / "test.jsonl"
+    rows = [{"text": f"{SECRET} {number}", "label": "red"} for number in range(20)]
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = load_run_config(None, [f"search.space={SPACE}", "training.threads=1"], base="scratch")
+    tables = [readers.read(data), readers.read(test)]
+    spec = understand(SENTENCE, readers.sample(tables[0], seed=0), config.task)
+    return TrialRunner(set_up(config, spec, tables, 60.0), config, RunFolder(tmp_path / "run"), 1e-9, 0.1)
 
 
-def test_a_winner_by_luck_is_not(tmp_path: Path) -> None:
-    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.5}), _trial(1, OTHER, {1.0: 0.51}))
-    assert study.best is study.trials[1]
-    assert study.chosen is study.trials[0]
-    assert "without a significant gain" in run.reasons["winner"]
-    assert len(told) == 1
+def driven(running: Generator[Event, None, Report]) -> tuple[Report, list[Event]]:
+    events = []
+    while True:
+        try:
+            events.append(next(running))
+        except StopIteration as end:
+            return end.value, events
 
 
-def test_a_winner_by_loss_is_gone_on_with_where_hits_cannot_tell(tmp_path: Path) -> None:
-    study, run, told = _judged(tmp_path, _trial(0, DEFAULT, {1.0: 0.1}), _trial(2, OTHER, {1.0: 0.11}))
-    assert study.chosen is study.trials[1]
-    assert "better than the default configuration (accuracy: Δ=+0.01" in run.reasons["winner"]
-    assert "loss: Δ=+0.5" in run.reasons["winner"]
-    assert not told
+def weights(runner: TrialRunner) -> list[torch.Tensor]:
+    assert runner._last is not None
+    return [parameter.detach().clone() for parameter in runner._last[1].model.parameters()]
 
 
-def test_a_better_loss_does_not_make_up_for_fewer_hits(tmp_path: Path) -> None:
-    default = _trial(0, DEFAULT, {1.0: 0.5})
-    best = Trial(2, OTHER, "finished", (Report(1.0, 0.45, value=0.6),))
-    study, _, _ = _judged(tmp_path, default, best)
-    assert study.best is best
-    assert study.chosen is default
+def test_a_trial_goes_on_the_same_here_and_from_its_checkpoint(runner: TrialRunner) -> None:
+    """With a full length of no time at all, each job is one step."""
+    config = runner.bench.space.default
+    elsewhere = replace(runner)
+    first, events = driven(runner(Job(0, config, 0.0, 0.25)))
+    assert first.info["step"] == 1
+    assert {event.data["number"] for event in events} == {0}
+    second, _ = driven(elsewhere(Job(0, config, 0.25, 0.5)))
+    moved = weights(elsewhere)
+    again, _ = driven(runner(Job(0, config, 0.25, 0.5)))
+    assert (second.info["step"], again.info["step"]) == (2, 2)
+    assert second.info["loss"] == again.info["loss"]
+    assert all(torch.equal(a, b) for a, b in zip(moved, weights(runner), strict=True))
 
 
-def test_they_are_compared_where_both_have_been(tmp_path: Path) -> None:
-    default = _trial(0, DEFAULT, {1 / 3: 0.9})
-    study, _, _ = _judged(tmp_path, default, _trial(1, OTHER, {1 / 3: 0.9, 1.0: 0.95}))
-    assert study.chosen is default
+def test_a_report_tells_score_loss_size_and_time_and_keeps_the_rows(runner: TrialRunner) -> None:
+    report, _ = driven(runner(Job(3, runner.bench.space.default, 0.0, 0.5)))
+    assert runner._last is not None
+    assert report.info["parameters"] == runner._last[1].model.num_parameters()
+    assert report.info["row_ms"] > 0
+    assert abs(report.value - report.score) <= 0.075  # three quarters of the resolution
+    kept = np.load(runner.folder.rows(3, 0.5))
+    assert kept["rows"][:, 0].sum() / kept["rows"][:, 1].sum() == pytest.approx(report.score)
+    assert kept["losses"][:, 0].sum() / kept["losses"][:, 1].sum() == pytest.approx(report.info["loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "trials",
-    [
-        [_trial(0, DEFAULT, {1.0: 0.9}), _trial(1, OTHER, {1.0: 0.5})],
-        [_trial(0, OTHER, {1.0: 0.9})],
-        [Trial(0, DEFAULT, "failed"), _trial(1, OTHER, {1.0: 0.9})],
-        [_trial(0, DEFAULT, {1 / 3: 0.2}), _trial(1, OTHER, {1.0: 0.9})],
-    ],
-    ids=["the default is best", "there is no default", "it failed", "they never met"],
-)
-def test_where_nothing_can_be_compared_the_best_is_chosen(tmp_path: Path, trials: list[Trial]) -> None:
-    study, run, _ = _judged(tmp_path, *trials)
-    assert study.chosen is study.best
-    assert "winner" not in run.reasons
+def test_a_trial_that_has_seen_all_its_epochs_is_over(runner: TrialRunner) -> None:
+    slow = replace(runner, full_s=1e9)
+    report, events = driven(slow(Job(0, {**runner.bench.space.default, "epochs": 10}, 0.0, 0.25)))
+    assert report.share == 1.0
+    assert len(events) == report.info["step"]
+
+
+def test_another_process_has_no_sealed_rows(runner: TrialRunner) -> None:
+    assert SECRET in str(runner.bench.dataset.sealed.open())
+    apart = replace(runner, bench=runner.bench.without_sealed_rows())
+    assert SECRET.encode() not in pickle.dumps(apart)
+    assert pickle.loads(pickle.dumps(apart)).bench.space.default == runner.bench.space.default
+
+
+@pytest.mark.slow
+def test_two_workers_find_a_model(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOGPT_HOME", str(tmp_path / "home"))
+    events: list[Event] = []
+    options = ["search.space={width: 128, depth: 3, vocabulary: 1024, epochs: 10}", "search.max_trials=3"]
+    config = load_run_config(None, [*options, "search.workers=2", "evaluation.bootstrap=200"], budget="90s")
+    summary: dict[str, Any] = fit_summary(fit(SENTENCE, data, config=config, consumers=[events.append]))
+    assert summary["trials"] == 3
+    assert summary["metric"]["value"] > 0.8
+    steps = [event.data["number"] for event in events if event.kind == "training.step" and "number" in event.data]
+    assert set(steps) == {0, 1, 2}
+    assert steps != sorted(steps)  # side by side

@@ -70,6 +70,11 @@ class SearchConfig(Section):
     spare: float = Field(
         0.2, gt=0, le=1, description="a slow starter with a better chance to end in the lead goes on; 1 spares nobody"
     )
+    prefer: Literal["score", "small", "fast"] = Field(
+        "score", description="small, fast: the smallest or fastest trial that is not significantly worse than the best"
+    )
+    max_parameters: int | None = Field(None, ge=1, description="most parameters of a model; larger ones are not tried")
+    max_tokens: int | None = Field(None, ge=1, description="no trial starts after so many training tokens in all")
     workers: int = Field(
         1, ge=1, description="trials at a time, each in a process of its own with its share of the cores"
     )
@@ -102,7 +107,10 @@ class EvaluationConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    budget: str = Field("10m", description="wall-clock for everything, report included: 90s, 10m, 2h")
+    budget: str = Field("10m", description="for everything, report included: 90s, 10m, 2h, or money (price_per_hour)")
+    price_per_hour: float | None = Field(
+        None, gt=0, description="what an hour of this machine costs; a budget may then be money, such as 2.50usd"
+    )
     base: str = Field("auto", description="auto, scratch, a catalogue name, a folder or a hub id")
     seed: int = Field(0, ge=0, description="seed of splits, search and training")
     tensorboard: bool = Field(True, description="write TensorBoard files when the package is installed")
@@ -129,9 +137,20 @@ def offline() -> bool:
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def parse_budget(text: str) -> float:
-    """Seconds of a budget such as `90s`, `10m`, `1h30m`; a bare number is seconds. Raises BudgetError."""
+_MONEY = re.compile(r"(?:[$€¥£](\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)(?:usd|eur|cny|rmb|gbp|元|美元|欧元|[$€¥£]))")
+
+
+def parse_budget(text: str, price_per_hour: float | None = None) -> float:
+    """Seconds of a budget such as `90s`, `10m`, `1h30m`; a bare number is seconds.
+
+    With a price, also of money such as `2.50usd`, in whatever currency the price is. Raises BudgetError.
+    """
     compact = text.strip().lower().replace(" ", "")
+    if (money := _MONEY.fullmatch(compact)) is not None:
+        if price_per_hour is None:
+            todo = "say what an hour of this machine costs: --set price_per_hour=1.20"
+            raise BudgetError("--budget is money, and no price is known", found=repr(text), todo=todo)
+        return float(money[1] or money[2]) / price_per_hour * 3600.0
     if re.fullmatch(r"\d+(\.\d+)?", compact):
         compact += "s"
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", compact)

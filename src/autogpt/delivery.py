@@ -6,6 +6,7 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from autogpt.errors import ModelError
 from autogpt.evaluation.final import Examination
 from autogpt.evaluation.report import (
     RunReport,
+    TradeOffLine,
     TrialLine,
     drop_lines,
     ladder_line,
@@ -31,6 +33,7 @@ from autogpt.models.adapters import merge
 from autogpt.models.hub import save_model
 from autogpt.run import Run
 from autogpt.search.importance import importance, observed_space
+from autogpt.search.pareto import pareto_front, trade_offs
 from autogpt.search.study import Study
 from autogpt.store import keys
 from autogpt.store.artifacts import write_atomic, write_json
@@ -165,6 +168,9 @@ def _report(
         splits=dict(dataset.summary["rows"]),
         trials=[TrialLine.model_validate(trial.to_dict()) for trial in study.trials],
         chosen_trial=study.chosen.number,
+        trade_offs=[
+            TradeOffLine.model_validate(asdict(one)) for one in pareto_front(trade_offs(study.trials), study.direction)
+        ],
         importance=importance(observed_space(study.trials), study.trials, study.direction),
         chosen=dict(study.chosen.config),
         reasons=run.reasons,

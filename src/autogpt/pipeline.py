@@ -173,7 +173,7 @@ def _checked(config: RunConfig) -> Budget:
     """The budget's clock, started. A base that is not there is said here, even where a known model will do."""
     if config.base not in ("auto", SCRATCH):
         resolve(config.base, home())
-    seconds = parse_budget(config.budget)
+    seconds = parse_budget(config.budget, config.price_per_hour)
     if seconds < _LEAST_BUDGET_S:
         raise BudgetError(
             "the budget is too short to train anything",

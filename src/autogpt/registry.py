@@ -66,7 +66,7 @@ class Registry:
 SAMPLERS = Registry(
     "sampler",
     {
-        "auto": "autogpt.search.samplers.bayes:BayesSampler",
+        "auto": "autogpt.search.samplers.auto:AutoSampler",
         "random": "autogpt.search.samplers.random:RandomSampler",
         "bayes": "autogpt.search.samplers.bayes:BayesSampler",
         "genetic": "autogpt.search.samplers.genetic:GeneticSampler",

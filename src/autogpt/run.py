@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         stages: stage → seconds.
-        watch: says when training goes wrong.
+        watches: number of the trial → what says when its training goes wrong; None for the finish.
         busy_s: seconds spent training and scoring; the rest is overhead.
         reasons: option → why "auto" became what it is.
     """
@@ -42,7 +42,7 @@ class Run:
     reasons: dict[str, str] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     busy_s: float = 0.0
-    watch: Watch = field(default_factory=Watch)
+    watches: dict[int | None, Watch] = field(default_factory=dict)
     _stage: tuple[str, float] = ("start", 0.0)
     _beat: float = 0.0
 
@@ -51,7 +51,8 @@ class Run:
 
     def take(self, event: Event) -> None:
         """Hand `event` to every consumer, and tell the store now and then that the run is alive."""
-        for told in (event, *self.watch.look(event)):
+        watch = self.watches.setdefault(event.data.get("number"), Watch())
+        for told in (event, *watch.look(event)):
             for consumer in self.consumers:
                 consumer(told)
         if time.monotonic() - self._beat > _HEARTBEAT_S:

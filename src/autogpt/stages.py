@@ -17,7 +17,7 @@ from autogpt.data.splits import Dataset, SealedSplit, prepare
 from autogpt.evaluation.baselines import ladder
 from autogpt.evaluation.evaluate import score
 from autogpt.evaluation.feasibility import assess, leak_evidence
-from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, examine, seconds_per_row
+from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, examine
 from autogpt.evaluation.learning_curve import proxy_points
 from autogpt.evaluation.report_text import language_of
 from autogpt.evaluation.validate import Validator
@@ -35,7 +35,7 @@ from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import with_labels
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, Judgement, finish
-from autogpt.training.loop import averaged, load_state
+from autogpt.training.loop import load_state
 from autogpt.training.machine import Machine, probe
 from autogpt.training.starts import Start, bases_of, choose_bases
 
@@ -56,6 +56,10 @@ _BASE_SHARE, _BASE_FROM_S = 0.07, 240.0
 """Share of the budget in which the untuned base may answer; in shorter runs loading it would cost too much."""
 MOST_EVALUATION = 0.2
 """Share of the budget that answering the test rows may take; beyond it fewer are answered, and the report says so."""
+_LEAST_EVALUATION = 0.05
+"""Share of the budget that answering the test rows gets in any case."""
+_TUNING_SHARE = 0.05
+"""Share of the budget in which decoding may be tuned."""
 _STANDARD_ERRORS_IN_INTERVAL = 2 * 1.96
 _CURVE_LADDERS, _FEASIBILITY_SHARE = 4.0, 0.05
 """A learning curve of baselines takes about as long as so many ladders; so much of the budget may go into it."""
@@ -159,13 +163,12 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
     found = found or load_state(candidate.state, run.folder.checkpoint(f"trial-{study.chosen.number}"))
     for broken in found.passed_over if found else ("the winner's checkpoint is gone: it is trained anew",):
         run.emit("pipeline.note", message=broken)
+    row_s = float(study.chosen.reports[-1].info.get("row_ms", 0.0)) / 1000
+    answers_s = min(1.3 * row_s * len(bench.dataset.sealed), MOST_EVALUATION * run.budget.seconds)
+    tuning_s = _TUNING_SHARE * run.budget.seconds if bench.validator.writes else 0.0
     with run.busy():
-        with averaged(candidate.state) as model:
-            engine = _engine(bench, candidate, model)
-            row_s = seconds_per_row(engine, bench.spec, bench.validator.examples, candidate.max_new_tokens)
-        answers_s = min(1.3 * row_s * len(bench.dataset.sealed), MOST_EVALUATION * run.budget.seconds)
         plan = FinishPlan(
-            seconds=max(1.0, run.budget.remaining() - answers_s - reserve_s(run)),
+            seconds=max(1.0, run.budget.remaining() - answers_s - tuning_s - reserve_s(run)),
             cooldown_share=run.config.training.cooldown_share,
             patience=run.config.training.patience,
             higher_is_better=bench.spec.direction == "max",
@@ -175,7 +178,8 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
         for event in finish(candidate, plan, lambda model: judge(bench, candidate, model)):
             run.take(event)
         sampling = Sampling(max_new_tokens=candidate.max_new_tokens)
-        sampling, why = bench.validator.best_sampling(_engine(bench, candidate, candidate.model), sampling)
+        engine = _engine(bench, candidate, candidate.model)
+        sampling, why = bench.validator.best_sampling(engine, sampling, tuning_s)
         candidate.repetition_penalty = sampling.repetition_penalty
         run.reasons["repetition_penalty"] = why
         candidate.temperature, why = bench.validator.best_temperature(_engine(bench, candidate, candidate.model))
@@ -194,8 +198,8 @@ def evaluate(run: Run, bench: Bench, candidate: Candidate) -> Examination:
     engine = _engine(bench, candidate, candidate.model)
     sampling = Sampling(max_new_tokens=candidate.max_new_tokens, repetition_penalty=candidate.repetition_penalty)
     with run.busy():
-        row_s = seconds_per_row(engine, bench.spec, bench.validator.examples, candidate.max_new_tokens)
-        free_s = max(run.budget.remaining() - reserve_s(run), 0.5 * MOST_EVALUATION * run.budget.seconds)
+        row_s = max(bench.validator.seconds_per_row, 1e-4)
+        free_s = max(run.budget.remaining() - reserve_s(run), _LEAST_EVALUATION * run.budget.seconds)
         return examine(
             engine,
             bench.spec,

@@ -1,35 +1,37 @@
-"""The search stage of the main path: what a trial does, where trials run, and which one is gone on with."""
+"""The search stage of the main path: what a trial does, and where trials run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from autogpt.config import RunConfig
 from autogpt.errors import NoModelError
-from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
 from autogpt.events import Event
+from autogpt.models.sizing import parameters, shape_for
 from autogpt.registry import SAMPLERS
 from autogpt.run import Run
 from autogpt.search.executor import Executor, Inline, Job, Objective, Outcome
 from autogpt.search.processes import Processes
 from autogpt.search.racing import Budget
 from autogpt.search.stopping import stopper
-from autogpt.search.study import optimize
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study, Trial, ranking_value
 from autogpt.stages import MOST_EVALUATION, Bench, candidate_of, judge, reserve_s
+from autogpt.stages_choose import choose
 from autogpt.store.artifacts import RunFolder, write_trials_csv
-from autogpt.tasks.spec import TaskKind
 from autogpt.training.candidate import Candidate
 from autogpt.training.finish import Judgement
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import probe
 
-__all__ = ["TrialRunner", "keep_default_within_noise", "search"]
+__all__ = ["TrialRunner", "search"]
 
 _FULL_TRIALS = 4.0
 """Trials of full length that fit the search's share; most are stopped long before."""
@@ -58,16 +60,25 @@ class TrialRunner:
             state, candidate.batches, candidate.settings, until=candidate.max_steps, objective=candidate.objective
         )
         for event in steps:
-            yield event
+            yield Event(event.kind, {**event.data, "number": job.number}, event.time_s)
             if state.seconds >= job.until * self.full_s:
                 break
+        began = time.perf_counter()
         with averaged(state) as model:
             found = judge(self.bench, candidate, model)
+            size = sum(parameter.numel() for parameter in model.parameters())
+        judged_s, rows = time.perf_counter() - began, 1 if found.rows is None else len(found.rows)
         save_state(state, self.folder.checkpoint(f"trial-{job.number}"))
         share = 1.0 if state.step >= candidate.max_steps else job.until
         _keep_rows(self.folder, job.number, share, found)
         self._last = (job.number, candidate)
-        info = {"step": state.step, "tokens": state.tokens, "loss": round(found.loss, 5)}
+        info = {
+            "step": state.step,
+            "tokens": state.tokens,
+            "loss": round(found.loss, 5),
+            "parameters": size,
+            "row_ms": round(1000 * judged_s / max(1, rows), 3),
+        }
         value = ranking_value(found.score, found.loss, self.resolution, self.bench.spec.direction)
         return Report(share, found.score, info=info, value=value)
 
@@ -121,13 +132,24 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
         stopper(options.stopping, options.rungs, options.keep, options.spare),
         clock,
         history=history,
-        max_trials=options.max_trials,
+        limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, bench, options.max_parameters)),
     )
     study = _recorded(run, events)
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
     if study.best is None:
         raise NoModelError("the budget ended before any trial was scored", todo="give a larger --budget")
-    return keep_default_within_noise(run, bench, study)
+    return choose(run, bench, study)
+
+
+def _is_small_enough(bench: Bench, most: int | None, config: Mapping[str, Any]) -> bool:
+    """Whether the model of `config` has at most so many parameters."""
+    if most is None:
+        return True
+    base = bench.bases.get(config["start"])
+    if base is not None:
+        return parameters(base.shape) <= most
+    shape = shape_for(config["width"], depth=config["depth"], vocab_size=config["vocabulary"], context=512)
+    return parameters(shape) <= most
 
 
 def _executor(runner: TrialRunner, workers: int) -> Executor:
@@ -164,44 +186,3 @@ def _keep_rows(folder: RunFolder, number: int, share: float, found: Judgement) -
         file = folder.rows(number, share)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, rows=found.rows, losses=found.losses)
-
-
-def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
-    """The study, with the default configuration kept where the best trial is no better beyond noise.
-
-    Better by the metric, or no worse by the metric and better by the loss on the same rows: where a score counts hits
-    on a hundred rows, the loss shows what it cannot.
-    """
-    best = study.best
-    default = next((trial for trial in study.trials if trial.config == bench.space.default), None)
-    if best is None or default is None or best is default or default.score is None:
-        return study
-    shares = sorted({report.share for report in best.reports} & {report.share for report in default.reports})
-    files = [[run.folder.rows(trial.number, share) for trial in (best, default)] for share in shares]
-    known = [pair for pair in files if all(file.exists() for file in pair)]
-    if not known:
-        return study
-    others = sum(trial.score_at(shares[-1]) is not None for trial in study.trials) - 1
-    gains = _gains(bench, [np.load(file) for file in known[-1]], others)
-    told = "; ".join(f"{name}: {gain}" for name, gain in gains.items())
-    by_metric, *by_loss = gains.values()
-    if by_metric.is_real or (by_metric.difference >= 0 and any(gain.is_real for gain in by_loss)):
-        run.reasons["winner"] = f"trial {best.number} is better than the default configuration ({told})"
-        return study
-    run.reasons["winner"] = (
-        f"the default configuration: trial {best.number} scored best, without a significant gain over it ({told})"
-    )
-    run.emit("pipeline.note", message=f"no significant gain over the default configuration, which is kept ({told})")
-    return replace(study, kept=default)
-
-
-def _gains(bench: Bench, tables: Sequence[dict[str, np.ndarray]], others: int) -> dict[str, Gain]:
-    """Name → gain of the first over the second: by the metric, and by the loss where that is not the metric."""
-    (best, default), spec = tables, bench.spec
-    if spec.metric == "bits_per_byte":
-        return {spec.metric: gain_of(spec.metric, best["rows"], default["rows"], trials=others)}
-    labels = spec.kind is TaskKind.CLASSIFICATION
-    return {
-        spec.metric: gain_of(spec.metric, best["rows"], default["rows"], trials=2 * others),
-        "loss": loss_gain_of(best["losses"], default["losses"], labels=labels, trials=2 * others),
-    }

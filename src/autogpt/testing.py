@@ -23,7 +23,7 @@ from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers import Sampler
 from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
-from autogpt.search.study import optimize
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial
 
 __all__ = ["ExecutorContract", "SamplerContract", "conditional_space", "quadratic_space", "squares"]
@@ -199,7 +199,7 @@ class ExecutorContract(ABC):
     def test_a_search_finds_the_same_best_trial_as_any_other_executor(self) -> None:
         space = quadratic_space()
         sampler = RandomSampler(space, direction="max")
-        search = optimize(space, self.make(squares, 2), sampler, Racing(keep=1.0), Budget(1e9), max_trials=8)
+        search = optimize(space, self.make(squares, 2), sampler, Racing(keep=1.0), Budget(1e9), limits=Limits(8))
         while True:
             try:
                 next(search)

@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from autogpt.evaluation.report import MetricLine, RunReport, TrialLine
+from autogpt.evaluation.report import MetricLine, RunReport, TradeOffLine, TrialLine
 from autogpt.evaluation.report_axes import Axis, axis_of
 from autogpt.evaluation.report_files import write_report
+from autogpt.evaluation.report_html import to_html
+from autogpt.evaluation.report_markdown import to_markdown
 from autogpt.evaluation.report_parallel import Lines, parallel_chart
 from autogpt.evaluation.report_search import (
     importance_chart,
@@ -273,3 +275,17 @@ def test_scores_that_are_missing_leave_gaps_not_errors(tmp_path: Path) -> None:
             point.score = None
     assert [trial.reports for trial in tried(report)[:4]] == [()] * 4
     write_report(tmp_path, report)
+
+
+# --- trade-offs -------------------------------------------------------------------------------------------------------
+
+
+def test_the_front_is_a_table_where_there_is_a_choice() -> None:
+    best = TradeOffLine(number=3, score=0.91, parameters=4_200_000, row_ms=5.25)
+    small = TradeOffLine(number=7, score=0.88, parameters=900_000, row_ms=1.5)
+    report = report_of(raced(12)).model_copy(update={"trade_offs": [best, small]})
+    for page in (to_html(report), to_markdown(report)):
+        assert "What a better score costs" in page
+        assert page.index("4,200,000") < page.index("900,000")
+    alone = report.model_copy(update={"trade_offs": [best]})
+    assert "What a better score costs" not in to_html(alone) + to_markdown(alone)

@@ -46,6 +46,23 @@ def test_the_smallest_penalty_that_scores_best_is_taken(
     assert "validation rows" in why
 
 
+def test_tuning_keeps_to_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def predict(_: Any, __: Any, rows: Sequence[Example], sampling: Sampling, **___: Any) -> list[Prediction]:
+        written.append(len(rows))
+        return [Prediction("a", "a") for _ in rows]
+
+    monkeypatch.setattr(validate, "predict", predict)
+    validator = Validator(_spec(TaskKind.SUMMARIZATION), ROWS, 48)
+    validator.seconds_per_row = 0.5
+    validator.best_sampling(None, Sampling(max_new_tokens=9), seconds=40.0)  # type: ignore[arg-type]
+    assert written == [20] * 4  # four penalties in forty seconds, half a second a row
+    sampling, why = validator.best_sampling(None, Sampling(max_new_tokens=9), seconds=30.0)  # type: ignore[arg-type]
+    assert (len(written), sampling) == (4, Sampling(max_new_tokens=9))
+    assert why == "1.0: no time to try others on 16 rows"
+
+
 def test_where_nothing_is_written_nothing_is_tuned() -> None:
     validator = Validator(_spec(TaskKind.GENERATION), ROWS, 48)
     assert validator.best_sampling(None, Sampling(seed=3))[0] == Sampling(seed=3)  # type: ignore[arg-type]

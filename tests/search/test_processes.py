@@ -20,7 +20,7 @@ from autogpt.search.executor import Executor, Job, Objective, Outcome
 from autogpt.search.processes import Processes
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers.random import RandomSampler
-from autogpt.search.study import optimize
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study
 from autogpt.store.leases import process_exists
 from autogpt.testing import ExecutorContract, quadratic_space
@@ -55,7 +55,7 @@ def test_killed_workers_lose_no_ended_trial(kills: int, trials: int, tmp_path: P
     rng, space = random.Random(0), quadratic_space()
     executor = Processes(partial(counted, tmp_path, 0.02), 2)
     sampler = RandomSampler(space, direction="max")
-    search = optimize(space, executor, sampler, Racing(), Budget(1e9), max_trials=trials)
+    search = optimize(space, executor, sampler, Racing(), Budget(1e9), limits=Limits(trials))
     reported, study = [], None
     while study is None:
         try:

@@ -16,7 +16,7 @@ from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers.bayes import BayesSampler
 from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.space import Choice, Float, Parameter, Space
-from autogpt.search.study import Report, Study, Trial, optimize
+from autogpt.search.study import Limits, Report, Study, Trial, optimize
 from autogpt.testing import conditional_space, quadratic_space
 
 RUNGS = (1 / 9, 1 / 3, 1.0)
@@ -73,7 +73,7 @@ def search(
         Racing(RUNGS, keep),
         Budget(seconds, objective.clock),
         history=history,
-        max_trials=max_trials,
+        limits=Limits(max_trials),
     )
     events: list[Event] = []
     while True:
@@ -303,3 +303,26 @@ def test_conditional_spaces_are_searched() -> None:
     study, _ = search(objective, sampler=BayesSampler(conditional_space(), direction="max"), max_trials=20)  # type: ignore[arg-type]
     assert study.best is not None
     assert "rank" in study.best.config
+
+
+def test_no_trial_starts_after_the_last_token() -> None:
+    def objective(job: Job) -> Generator[Event, None, Report]:
+        yield from ()
+        return Report(job.until, 1.0, info={"tokens": round(900 * job.until)})
+
+    sampler = RandomSampler(quadratic_space(), direction="max")
+    run = optimize(sampler.space, Inline(objective), sampler, Racing((1.0,)), Budget(1e9), limits=Limits(99, 2000))
+    *_, ended = run
+    assert ended.data["reason"] == "2,700 tokens have been trained on"
+    assert ended.data["trials"] == 3
+
+
+def test_what_is_not_allowed_costs_no_trial() -> None:
+    space = quadratic_space()
+    objective = Quadratic(Clock())
+    sampler = RandomSampler(space, direction="max")
+    limits = Limits(8, allow=lambda config: config["x"] < 0)
+    run = optimize(space, Inline(objective), sampler, Racing(), Budget(1e9, objective.clock), limits=limits)
+    assert len([event for event in run if event.kind == "search.trial_finished"]) >= 8
+    assert objective.started == list(range(8))
+    assert all(job.config["x"] < 0 for job in objective.jobs)

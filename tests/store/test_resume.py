@@ -15,7 +15,7 @@ from autogpt.events import Event
 from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers.bayes import BayesSampler
-from autogpt.search.study import Report, Trial, optimize
+from autogpt.search.study import Limits, Report, Trial, optimize
 from autogpt.store.database import Store
 from autogpt.testing import quadratic_space
 
@@ -38,7 +38,7 @@ def search(store: Store, run: str) -> Iterator[int]:
         Racing(),
         Budget(1e9),
         history=history,
-        max_trials=TRIALS,
+        limits=Limits(TRIALS),
     ):
         if "trial" in event.data:
             store.record_trial(run, event.data["trial"])

@@ -16,11 +16,13 @@ def test_each_trial_has_its_curves(tmp_path: Path) -> None:
 
     board = tensorboard_consumer(tmp_path)
     assert board is not None
+    for step in range(1, 31):
+        for number in (0, 1):  # side by side, as two workers tell it
+            told = {"number": number, "step": step, "loss": 10.0 / step, "lr": 0.1, "mfu": 0.5, "memory_mb": None}
+            board(Event("training.step", told))
     for number in (0, 1):
-        board(Event("search.trial_started", {"number": number}))
-        for step in range(1, 31):
-            board(Event("training.step", {"step": step, "loss": 10.0 / step, "lr": 0.1, "mfu": 0.5, "memory_mb": None}))
         board(Event("search.trial_reported", {"number": number, "score": 0.5 + number}))
+        board(Event("search.trial_finished", {"trial": {"number": number}}))
     board(Event("pipeline.stage", {"stage": "evaluate"}))
     board(Event("evaluation.samples", {"rows": [{"input": "1+1", "expected": "two", "answer": "three"}]}))
     board(Event("pipeline.stage", {"stage": "finish"}))

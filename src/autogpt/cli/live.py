@@ -81,7 +81,9 @@ class Progress:
                 self.done = dict(data)
             case "training.step":
                 self._take_step(event)
-            case "search.trial_started" | "search.trial_reported":
+            case "search.trial_started":
+                self._take_trial({**event.data, "state": "running", "reason": ""})
+            case "search.trial_reported":
                 self._take_trial(event.data)
             case "search.trial_finished":
                 self._take_trial(event.data.get("trial", {}))
@@ -170,6 +172,9 @@ class LinesView(QuietView):
                 return []
             stage = self._text.name("stage", str(event.data.get("stage", "")))
             return [f"{stage}: {event.data['message']}" if event.data.get("message") else stage]
+        if event.kind == "search.trial_started" and event.data.get("share"):
+            reason = show.one_line(str(event.data.get("reason", "")))
+            return [self._text("trial_on", number=event.data["number"], reason=reason)]
         if event.kind == "search.trial_finished":
             trial = self.progress.trials[int(event.data.get("trial", {}).get("number", -1))]
             score = f"{self.progress.metric} {show.number(trial.score)}"

@@ -63,6 +63,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "rows": ("rows: {counts}", "数据行：{counts}"),
     "dropped": ("dropped: {counts}", "剔除：{counts}"),
     "trial": ("trial {number}: {state}, {score}", "试验 {number}：{state}，{score}"),
+    "trial_on": ("trial {number} goes on: {reason}", "试验 {number} 继续：{reason}"),
     "state.running": ("running", "进行中"),
     "state.finished": ("finished", "完成"),
     "state.stopped": ("stopped", "提前停止"),

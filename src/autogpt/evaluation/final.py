@@ -16,9 +16,8 @@ from autogpt.generation.sampling import Sampling
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.types import Example, Prediction, Scores
 
-__all__ = ["ExamLimits", "Examination", "Rung", "UntunedBase", "examine", "seconds_per_row"]
+__all__ = ["ExamLimits", "Examination", "Rung", "UntunedBase", "examine"]
 
-_PILOT_ROWS = 16
 _CHUNK_ROWS, _FEWEST_BASE_ROWS = 8, 16
 
 
@@ -72,14 +71,6 @@ class ExamLimits:
 def _answers(engine: Engine, spec: TaskSpec, examples: Sequence[Example], sampling: Sampling) -> tuple[Prediction, ...]:
     writes = spec.kind is not TaskKind.GENERATION
     return tuple(predict(engine, spec, examples, sampling, with_text=writes))
-
-
-def seconds_per_row(engine: Engine, spec: TaskSpec, examples: Sequence[Example], max_new_tokens: int) -> float:
-    """Measured on a few validation rows, so that the time for the test rows can be kept free."""
-    pilot = examples[: 2 * _PILOT_ROWS]
-    began = time.perf_counter()
-    _answers(engine, spec, pilot, Sampling(max_new_tokens=max_new_tokens))
-    return (time.perf_counter() - began) / max(1, len(pilot))
 
 
 def _base_rungs(

@@ -105,6 +105,15 @@ class TrialLine(Line):
     error: str = ""
 
 
+class TradeOffLine(Line):
+    """A trial that no other one beats in score, size and time at once; takes a `search.pareto.TradeOff`."""
+
+    number: int
+    score: float
+    parameters: int
+    row_ms: float
+
+
 class SampleLine(Line):
     """A test row as text: what was read, what was expected, what was answered, and what it scored."""
 
@@ -139,6 +148,7 @@ class RunReport(Line):
         task: the TaskSpec as plain JSON.
         dropped: reason → number of rows; `dropped_rows` shows up to 20 of them.
         splits: split → rows.
+        trade_offs: the Pareto front of score, size and time per row, the best score first.
         importance: parameter → share in what set the good trials apart, largest first; empty when too few were made.
         chosen: the winner's configuration; `reasons`: option → why "auto" became what it is.
         primary: name of the deciding metric, first of `scores`.
@@ -160,6 +170,7 @@ class RunReport(Line):
     trials: list[TrialLine] = Field(default_factory=list)
     chosen_trial: int | None = None
     importance: dict[str, float] = Field(default_factory=dict)
+    trade_offs: list[TradeOffLine] = Field(default_factory=list)
     chosen: dict[str, Any] = Field(default_factory=dict)
     reasons: dict[str, str] = Field(default_factory=dict)
     primary: str

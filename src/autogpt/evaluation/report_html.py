@@ -10,7 +10,15 @@ from autogpt.evaluation.report_charts import ladder_chart, trials_chart
 from autogpt.evaluation.report_markup import Child, Html, element, table
 from autogpt.evaluation.report_search import search_charts
 from autogpt.evaluation.report_text import name_of, number, p_text, seconds_text, word
-from autogpt.evaluation.report_view import config_text, cut, interval, overhead_text, ranked_ladder, task_rows
+from autogpt.evaluation.report_view import (
+    config_text,
+    cut,
+    interval,
+    overhead_text,
+    ranked_ladder,
+    task_rows,
+    trade_off_rows,
+)
 
 if TYPE_CHECKING:
     from autogpt.evaluation.report import RunReport, SampleLine
@@ -182,10 +190,20 @@ def _search(report: RunReport) -> Html | None:
         trials_chart(report),
         search_charts(report),
         table([word(text, key) for key in keys], rows, numeric=(2, 3)) if rows else None,
+        _trade_offs(report),
         element("h3", word(text, "chosen")),
         element("p", config_text(report.chosen), class_="config"),
         table([word(text, "field"), word(text, "reason")], reasons) if reasons else None,
     )
+
+
+def _trade_offs(report: RunReport) -> list[Html]:
+    text, rows = report.language, trade_off_rows(report)
+    if not rows:
+        return []
+    head = [word(text, key) for key in ("trial", "score", "parameters", "row_ms")]
+    intro = element("p", word(text, "trade_offs_intro"), class_="soft")
+    return [element("h3", word(text, "trade_offs")), intro, table(head, rows, numeric=(1, 2, 3), compact=True)]
 
 
 def _samples(report: RunReport) -> Html | None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from autogpt.evaluation.report_search import importance_sentence
 from autogpt.evaluation.report_text import name_of, number, p_text, seconds_text, word
-from autogpt.evaluation.report_view import config_text, cut, interval, overhead_text, ranked_ladder, task_rows
+from autogpt.evaluation.report_view import (
+    config_text,
+    cut,
+    interval,
+    overhead_text,
+    ranked_ladder,
+    task_rows,
+    trade_off_rows,
+)
 
 if TYPE_CHECKING:
     from autogpt.evaluation.report import RunReport, SampleLine
@@ -144,6 +152,9 @@ def _search(report: RunReport) -> list[str]:
     lines = [f"## {word(text, 'search')}"]
     lines += _table([word(text, key) for key in keys], rows) if rows else []
     lines += _importance(report)
+    if offers := trade_off_rows(report):
+        lines += [f"### {word(text, 'trade_offs')}", "", word(text, "trade_offs_intro")]
+        lines += _table([word(text, key) for key in ("trial", "score", "parameters", "row_ms")], offers)
     if report.chosen or report.reasons:
         lines += [f"### {word(text, 'chosen')}", "", _e(config_text(report.chosen), 1000), ""]
         lines += [f"- {_e(name)}: {_e(reason)}" for name, reason in report.reasons.items()]

@@ -107,6 +107,13 @@ _WORDS: dict[str, tuple[str, str]] = {
     "score": ("Score", "得分"),
     "seconds": ("Seconds", "秒"),
     "configuration": ("Configuration", "配置"),
+    "trade_offs": ("What a better score costs", "更高得分的代价"),
+    "trade_offs_intro": (
+        "Of the trials that came furthest, those that no other one beats in score, size and time at once.",
+        "在走得最远的试验中，没有其他试验能同时在得分、大小和速度上胜过它们。",
+    ),
+    "parameters": ("Parameters", "参数量"),
+    "row_ms": ("ms a row", "毫秒/行"),
     "chosen": ("Chosen configuration", "入选配置"),
     "samples": ("Samples", "样例"),
     "best": ("Best rows", "最好的样例"),

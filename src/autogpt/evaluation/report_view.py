@@ -10,7 +10,7 @@ from autogpt.evaluation.report_text import name_of, number, seconds_text, word
 if TYPE_CHECKING:
     from autogpt.evaluation.report import LadderLine, RunReport
 
-__all__ = ["config_text", "cut", "interval", "overhead_text", "ranked_ladder", "task_rows"]
+__all__ = ["config_text", "cut", "interval", "overhead_text", "ranked_ladder", "task_rows", "trade_off_rows"]
 
 _SHOWN_LABELS = 12
 
@@ -69,3 +69,13 @@ def task_rows(report: RunReport) -> list[tuple[str, str]]:
         (word(text, "contradictions"), "; ".join(map(str, task.get("contradictions") or ()))),
     ]
     return [(key, value) for key, value in rows if value]
+
+
+def trade_off_rows(report: RunReport) -> list[list[str]]:
+    """Trial, score, parameters and time of each line of the front; nothing where there is no choice to make."""
+    if len(report.trade_offs) < 2:
+        return []
+    return [
+        [str(one.number), number(report.primary, one.score), f"{one.parameters:,}", f"{one.row_ms:.3g}"]
+        for one in report.trade_offs
+    ]

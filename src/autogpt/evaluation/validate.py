@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["Validator"]
 
 _FEWEST_ROWS = 48
 _PENALTIES = (1.0, 1.1, 1.2, 1.4)
+_FEWEST_TUNING_ROWS = 16
 _PROMPT_CHARACTERS = 40_000
 _ROWS_WITHOUT_WRITING = 4
 """Rows that need no decoding are this many times cheaper, so as many more are scored."""
@@ -32,24 +34,33 @@ class Validator:
     Args:
         examples: the validation split.
         rows: most rows where text is written; the same ones for every trial.
+
+    Attributes:
+        seconds_per_row: that the last `judge` took; 0 before the first.
     """
 
     def __init__(self, spec: TaskSpec, examples: Sequence[Example], rows: int) -> None:
         writes = not (spec.kind is TaskKind.CLASSIFICATION or spec.is_likelihood_task)
         self.spec, self.writes = spec, writes
+        self.seconds_per_row = 0.0
         # Splits keep the file's order, which may be sorted by label; the first rows must look like the rest.
         mixed = random.Random(0).sample(list(examples), len(examples))
         self.examples = tuple(mixed[: rows if writes else rows * _ROWS_WITHOUT_WRITING])
 
-    def best_sampling(self, engine: Engine, sampling: Sampling) -> tuple[Sampling, str]:
+    def best_sampling(self, engine: Engine, sampling: Sampling, seconds: float = math.inf) -> tuple[Sampling, str]:
         """How this model's answers are best written, and why in words: greedy with the best repetition penalty.
 
         Small models run into loops that a penalty breaks; on structured answers too large a one hurts. Nothing is
-        retrained. Where nothing is written, or no penalty scores better, `sampling` comes back.
+        retrained. Where nothing is written, no penalty scores better, or `seconds` do not suffice for some rows, going
+        by the last `judge`, `sampling` comes back.
         """
         if not self.writes:
             return sampling, "nothing is written to be scored"
         rows = self._rows(sampling.max_new_tokens)
+        if self.seconds_per_row:
+            rows = rows[: int(min(len(rows), seconds / len(_PENALTIES) / self.seconds_per_row))]
+        if len(rows) < _FEWEST_TUNING_ROWS:
+            return sampling, f"{sampling.repetition_penalty}: no time to try others on {_FEWEST_TUNING_ROWS} rows"
         scores: dict[float, float] = {}
         metric = get_metric(self.spec.metric)
         for penalty in _PENALTIES:
@@ -75,6 +86,7 @@ class Validator:
         Long prompts and long answers are read and written for fewer rows: the time goes into training.
         """
         rows = self._rows(max_new_tokens)
+        began = time.perf_counter()
         predictions = predict(
             engine,
             self.spec,
@@ -87,6 +99,7 @@ class Validator:
         table = metric.rows(predictions, rows, self.spec)
         losses = self._losses(engine, rows, predictions)
         nats, size = losses.sum(0)
+        self.seconds_per_row = (time.perf_counter() - began) / max(1, len(rows))
         return Judgement(float(metric.value(table.sum(0))), float(nats / max(1.0, size)), table, losses)
 
     def _rows(self, max_new_tokens: int) -> Sequence[Example]:

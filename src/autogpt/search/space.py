@@ -113,6 +113,11 @@ class Choice:
         if len({_identity(value) for value in self.values}) != len(self.values):
             raise ValueError(f"a choice holds each value once: {self.values!r}")
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the values are numbers, so that some of them are neighbours."""
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
     def parse(self, value: Any) -> tuple[Any] | None:
         """The member that equals `value`, in a 1-tuple because None may be a member; None when there is none."""
         index = self.index(value)

@@ -11,7 +11,7 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,13 +24,33 @@ from autogpt.search.samplers import Sampler
 from autogpt.search.space import Config, Space
 from autogpt.search.trials import SLACK, Direction, Report, State, Study, Trial, same_config
 
-__all__ = ["Direction", "Report", "Study", "Trial", "optimize"]
+__all__ = ["Direction", "Limits", "Report", "Study", "Trial", "optimize"]
 
 FAILURES_BEFORE_GIVING_UP = 3
 DRAWS_FOR_A_NEW_CONFIG = 200
 LOSSES_BEFORE_GIVING_UP = 2
 """A trial whose process was lost goes back to the queue once: a second loss is likely its own doing."""
 TIME_IS_USED = "the time of the search is used"
+
+
+def _anything(config: Config) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a search beside its time.
+
+    Attributes:
+        trials: most trials.
+        tokens: training tokens of all trials together (`tokens` in the information of their reports) after which no
+            new one is started; None for any number.
+        allow: whether a configuration may be tried at all; what it refuses costs no trial.
+    """
+
+    trials: int = 30
+    tokens: int | None = None
+    allow: Callable[[Config], bool] = _anything
 
 
 def optimize(
@@ -41,9 +61,9 @@ def optimize(
     budget: Budget,
     *,
     history: Sequence[Trial] = (),
-    max_trials: int = 30,
+    limits: Limits | None = None,
 ) -> Generator[Event, None, Study]:
-    """Searches `space` until the budget is used, `max_trials` have run or nothing new is left to try.
+    """Searches `space` until the budget or a limit is reached or nothing new is left to try.
 
     Args:
         space: what may be proposed.
@@ -54,7 +74,8 @@ def optimize(
         budget: the clock of the search. No job is started that, going by the trials so far, would not end in what is
             left.
         history: trials of the same search. Ended ones are not run again, running ones are gone on with from their last
-            report; all count in `max_trials`.
+            report; all count in the limits.
+        limits: what bounds the search beside its time.
 
     Yields: what the jobs tell, and `search.trial_started` {number, config, share, reason} (also when a stopped trial is
     gone on with: share > 0), `search.trial_reported` {number, share, score, seconds, info, verdict, reason},
@@ -65,7 +86,8 @@ def optimize(
     Returns: the Study (the generator's return value: `study = yield from optimize(…)`).
     Raises AutoGPTError with the first reason when the first three trials all fail.
     """
-    search = _Search(space, sampler, stopper, budget, max_trials, {trial.number: trial for trial in history})
+    known = {trial.number: trial for trial in history}
+    search = _Search(space, sampler, stopper, budget, limits or Limits(), known)
     with closing(executor):
         while True:
             while len(search.running) < executor.workers and (job := search.next_job()) is not None:
@@ -99,7 +121,7 @@ class _Search:
     sampler: Sampler
     stopper: Stopper
     budget: Budget
-    max_trials: int
+    limits: Limits
     trials: dict[int, Trial]
     running: dict[int, tuple[Job, float]] = field(default_factory=dict)
     ended: str = ""
@@ -137,7 +159,7 @@ class _Search:
         self.ended = self._end_reason()
         if self.ended:
             return None
-        config = _new_config(self.space, self.sampler, self.history)
+        config = _new_config(self.space, self.sampler, self.history, self.limits.allow)
         if config is None:
             self.ended = "every configuration of the space that could be drawn was tried"
             return None
@@ -164,8 +186,11 @@ class _Search:
 
     def _end_reason(self) -> str:
         """Why no further trial is started; empty when one is."""
-        if len(self.trials) >= self.max_trials:
-            return f"{self.max_trials} trials have run"
+        if len(self.trials) >= self.limits.trials:
+            return f"{self.limits.trials} trials have run"
+        tokens = sum(int(trial.reports[-1].info.get("tokens", 0)) for trial in self.trials.values() if trial.reports)
+        if self.limits.tokens is not None and tokens >= self.limits.tokens:
+            return f"{tokens:,} tokens have been trained on"
         left_s = self.budget.remaining()
         if left_s <= 0:
             return TIME_IS_USED
@@ -244,15 +269,19 @@ class _Search:
             )
 
 
-def _new_config(space: Space, sampler: Sampler, trials: Sequence[Trial]) -> Config | None:
-    """The sampler's proposal, or when that was tried already a random draw that was not; None when all draws were.
+def _new_config(
+    space: Space, sampler: Sampler, trials: Sequence[Trial], allow: Callable[[Config], bool]
+) -> Config | None:
+    """The sampler's proposal, or when that was tried already or is not allowed, the first random draw that is neither.
+
+    None when all draws were.
 
     The draws depend on the number of trials alone, so a resumed search makes the same ones.
     """
     config = space.validate(sampler.ask(trials))
     rng = random.Random(f"{len(trials)}:{json.dumps(config, sort_keys=True)}")
     for _ in range(DRAWS_FOR_A_NEW_CONFIG):
-        if not any(same_config(config, trial.config) for trial in trials):
+        if not any(same_config(config, trial.config) for trial in trials) and allow(config):
             return config
         config = space.sample(rng)
     return None

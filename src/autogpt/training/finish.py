@@ -97,11 +97,14 @@ def finish(candidate: Candidate, plan: FinishPlan, validate: Validate) -> Iterat
 
     first = judge_average()
     best = _Best(first, [a.clone() for a in state.ema.average], higher_is_better=plan.higher_is_better)
-    pause = max(3.0, 8 * elapsed(), plan.seconds / _VALIDATIONS)
+    judged_s = elapsed()
+    pause = max(3.0, 8 * judged_s, plan.seconds / _VALIDATIONS)
+    # Two more validations are sure to come: where the full rate ends, and of the cooled weights.
+    free_s = max(0.0, plan.seconds - 3 * judged_s)
     save_state(state, plan.folder, {"score": first.score})
     if candidate.batches.plan.packed and compiling_pays(candidate.settings.device, plan.seconds):
         compile_steps(state)
-    constant_s, stale = plan.seconds * (1 - plan.cooldown_share), 0
+    constant_s, stale = judged_s + free_s * (1 - plan.cooldown_share), 0
     yield _evaluated(state.step, first)
     while elapsed() < constant_s and state.step < candidate.max_steps and stale < plan.patience:
         until = min(elapsed() + pause, constant_s)
@@ -121,7 +124,8 @@ def finish(candidate: Candidate, plan: FinishPlan, validate: Validate) -> Iterat
             stale += 1
     if stale >= plan.patience:
         load_state(state, plan.folder)
-    yield from _cool_down(candidate, plan, elapsed)
+    end_s = max(plan.seconds - judged_s, elapsed() + 0.3 * plan.cooldown_share * free_s)
+    yield from _cool_down(candidate, plan.cooldown_share, lambda: end_s - elapsed())
     state.model.eval()
     cooled = validate(state.model)
     trained = [p for p in state.model.parameters() if p.requires_grad]
@@ -139,15 +143,13 @@ def _evaluated(step: int, judgement: Judgement) -> Event:
     return Event("training.evaluated", {"step": step, "value": judgement.score, "loss": round(judgement.loss, 5)})
 
 
-def _cool_down(candidate: Candidate, plan: FinishPlan, elapsed: Callable[[], float]) -> Iterator[Event]:
+def _cool_down(candidate: Candidate, share: float, left_s: Callable[[], float]) -> Iterator[Event]:
+    """As long as the time allows, but no longer than the share of all steps: after an early stop more would overfit."""
     state = candidate.state
-    left = max(plan.seconds - elapsed(), 0.3 * plan.cooldown_share * plan.seconds)
     rate = state.step / state.seconds if state.seconds else 1.0
-    # As long as the time allows, but no longer than the share of all steps: after an early stop more would overfit.
-    share = plan.cooldown_share / (1 - plan.cooldown_share)
-    steps = max(10, int(min(0.95 * left * rate, max(share * state.step, 50))))
+    steps = max(10, int(min(0.95 * left_s() * rate, max(share / (1 - share) * state.step, 50))))
     state.schedule = replace(state.schedule, cooldown_start=state.step, cooldown_steps=steps)
     for event in train(state, candidate.batches, candidate.settings, objective=candidate.objective):
         yield event
-        if elapsed() > plan.seconds:  # the machine became slower than it was: what follows needs its time too
+        if left_s() < 0:  # the machine became slower than it was: what follows needs its time too
             break

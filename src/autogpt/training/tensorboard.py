@@ -31,39 +31,45 @@ class _Board:
     """Curves of each trial by step, its validation score, and answers of the finished model as text."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._name, self._step = folder, "trial-0", 0
-        self._writer: Any = None
+        self._folder, self._name = folder, "trial-0"
+        self._writers: dict[str, Any] = {}
+        self._steps: dict[str, int] = {}
 
-    def _board(self) -> Any:
-        if self._writer is None:
+    def _board(self, name: str) -> Any:
+        if name not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder / self._name), flush_secs=10)
-        return self._writer
+            self._writers[name] = SummaryWriter(str(self._folder / name), flush_secs=10)
+        return self._writers[name]
 
-    def _scalar(self, tag: str, value: float) -> None:
-        self._board().add_scalar(tag, value, self._step)
+    def _close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
 
-    def _switch(self, name: str) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._name, self._writer = name, None
+    def _scalar(self, name: str, tag: str, value: float) -> None:
+        self._board(name).add_scalar(tag, value, self._steps.get(name, 0))
 
     def __call__(self, event: Event) -> None:
         data = event.data
-        if event.kind == "search.trial_started":
-            self._switch(f"trial-{data['number']}")
-        elif event.kind == "pipeline.stage" and data["stage"] in ("finish", "evaluate"):
-            self._switch("winner")
+        if event.kind == "pipeline.stage" and data["stage"] in ("finish", "evaluate"):
+            self._close()
+            self._name = "winner"
+        # Trials may run side by side; what has no number belongs to the one model of the stage.
+        name = f"trial-{data['number']}" if "number" in data else self._name
+        if event.kind == "search.trial_finished":
+            number = data["trial"]["number"]
+            if (writer := self._writers.pop(f"trial-{number}", None)) is not None:
+                writer.close()
         elif event.kind == "training.step":
-            self._step = data["step"]
-            if self._step % 10 == 0:
+            self._steps[name] = data["step"]
+            if data["step"] % 10 == 0:
                 for tag, key in _SCALARS.items():
                     if data.get(key) is not None:
-                        self._scalar(tag, data[key])
+                        self._scalar(name, tag, data[key])
         elif event.kind in ("search.trial_reported", "training.evaluated"):
-            self._scalar("validation", data["score"] if "score" in data else data["value"])
+            self._scalar(name, "validation", data["score"] if "score" in data else data["value"])
         elif event.kind == "evaluation.samples":
             for place, row in enumerate(data["rows"]):
                 shown = "\n\n".join(f"**{part}:** {row[part]}" for part in ("input", "expected", "answer"))
-                self._board().add_text(f"samples/{place}", shown, self._step)
+                self._board(name).add_text(f"samples/{place}", shown, self._steps.get(name, 0))

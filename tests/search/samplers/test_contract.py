@@ -18,7 +18,7 @@ from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget, Racing
 from autogpt.search.samplers import Sampler
 from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
-from autogpt.search.study import optimize
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial
 from autogpt.testing import conditional_space, quadratic_space
 
@@ -128,7 +128,7 @@ def run(sampler: Sampler, *, trials: int, history: tuple[Trial, ...] = ()) -> St
         return Report(job.until, job.config["lr"] * 100 + job.until - len(job.config) / 10)
 
     search = optimize(
-        sampler.space, Inline(objective), sampler, Racing(), Budget(1e9, clock), history=history, max_trials=trials
+        sampler.space, Inline(objective), sampler, Racing(), Budget(1e9, clock), history=history, limits=Limits(trials)
     )
     while True:
         try:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autogpt.search.samplers import genetic
-from autogpt.search.samplers.genetic import GeneticSampler, crossed, from_unit, is_ordered, mutated, standings, to_unit
+from autogpt.search.samplers.genetic import GeneticSampler, crossed, from_unit, mutated, standings, to_unit
 from autogpt.search.space import Choice, Float, Int, Parameter, Space
 from autogpt.search.trials import Direction, Report, Study, Trial
 from autogpt.testing import SamplerContract, conditional_space, quadratic_space
@@ -102,9 +102,9 @@ def test_the_middle_of_a_scale() -> None:
     assert from_unit(Float(1e-4, 1e-2, log=True), 0.5) == 1e-3
     assert from_unit(Float(0.0, 10.0), 0.25) == 2.5
     assert to_unit(Int(1, 4), 1) == 0.125  # the first of four equal parts, in its middle
-    assert is_ordered(Choice((8, 2.5, 1)))
-    assert not is_ordered(Choice((1, True)))
-    assert not is_ordered(Choice((1, None)))
+    assert Choice((8, 2.5, 1)).is_ordered
+    assert not Choice((1, True)).is_ordered
+    assert not Choice((1, None)).is_ordered
 
 
 # --- mutation and crossover ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from autogpt.search.samplers import rng_for
 from autogpt.search.space import Choice, Config, Dimension, Float, Int, Parameter, Space
 from autogpt.search.trials import SLACK, Direction, Study, Trial, same_config
 
-__all__ = ["GeneticSampler", "Standing", "from_unit", "is_ordered", "members", "standings", "to_unit"]
+__all__ = ["GeneticSampler", "Standing", "from_unit", "members", "standings", "to_unit"]
 
 Standing: TypeAlias = tuple[int, int, float]
 """Sorts trials, best first; trials that nothing tells apart have the same one."""
@@ -49,7 +49,7 @@ class GeneticSampler:
 
     A child takes each value from one of its parents; then one of its values, and each other one with probability 1/n,
     is mutated: numbers by a Gaussian step in their own scale (logarithmic or linear), reflected at the bounds, whose
-    width shrinks with the number of children; ordered choices (see `is_ordered`) to a neighbour; other choices to any
+    width shrinks with the number of children; choices between numbers to a neighbour in their order; others to any
     other value. A parameter that neither parent has is given its default or a draw, even odds. Trials compare by
     `standings`; one outside the space is not in the population. A child that was tried already is bred again.
     """
@@ -173,7 +173,7 @@ def _is_free(dimension: Dimension) -> bool:
 def _changed(dimension: Dimension, value: Any, step: float, rng: Random) -> Any:
     """A value near `value`, another one wherever four digits can tell."""
     if isinstance(dimension, Choice):
-        if not is_ordered(dimension):
+        if not dimension.is_ordered:
             place = dimension.index(value)
             return rng.choice([other for at, other in enumerate(dimension.values) if at != place])
         ranked = sorted(dimension.values)
@@ -189,11 +189,6 @@ def _reflected(unit: float) -> float:
     """A number of any size folded into [0, 1], as by mirrors at both ends: clipping would pile proposals up there."""
     unit %= 2.0
     return 2.0 - unit if unit > 1.0 else unit
-
-
-def is_ordered(dimension: Choice) -> bool:
-    """Whether the values are numbers, so that some of them are neighbours."""
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in dimension.values)
 
 
 def to_unit(dimension: Float | Int, value: float) -> float:

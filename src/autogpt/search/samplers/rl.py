@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autogpt.search.samplers import rng_for
-from autogpt.search.samplers.genetic import Standing, from_unit, is_ordered, members, standings, to_unit
+from autogpt.search.samplers.genetic import Standing, from_unit, members, standings, to_unit
 from autogpt.search.space import Choice, Config, Dimension, Int, Space
 from autogpt.search.trials import Direction, Trial, same_config
 
@@ -167,7 +167,7 @@ class _Head:
     @classmethod
     def of(cls, dimension: Dimension, bins: int) -> _Head:
         if isinstance(dimension, Choice):
-            ordered = is_ordered(dimension)
+            ordered = dimension.is_ordered
             choice = Choice(tuple(sorted(dimension.values))) if ordered else dimension
             return cls(choice, len(choice.values), ordered)
         if isinstance(dimension, Int) and dimension.high - dimension.low < bins:
