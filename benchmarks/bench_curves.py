@@ -1,6 +1,6 @@
 """Learning curves of small GPTs on real text: the table that search is judged by, and that its portfolio comes from.
 
-    python benchmarks/bench_curves.py TEXTS... --out benchmarks/results/curves.csv.gz --configs 76 --seconds 14
+    python benchmarks/bench_curves.py TEXTS... --out benchmarks/results/curves.csv.gz --configs 76 --seconds 10
 
 TEXTS are `*.train.jsonl` files of rows with `text`; the `*.test.jsonl` beside each is what is scored. The same
 configurations, drawn once from a space as `space_for` makes it but wider, are trained on every corpus, the default one
@@ -34,7 +34,7 @@ from autogpt.config import TrainingConfig, load_run_config
 from autogpt.data import readers
 from autogpt.models.sizing import parameters, shape_for
 from autogpt.search.space import Choice, Config, Float, Parameter, Space
-from autogpt.stages import Bench, set_up
+from autogpt.stages import Bench, judge, set_up
 from autogpt.tasks.understand import understand
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.loop import averaged, train
@@ -80,12 +80,6 @@ def prepared(file: Path) -> Bench:
     return set_up(config, spec, tables, 600.0)
 
 
-def bits_per_byte(bench: Bench, candidate: Candidate, model: Any) -> float:
-    from autogpt.stages import _judge
-
-    return round(_judge(bench, candidate, model).score, 5)
-
-
 def run(file: Path, number: int, config: Config, seed: int, seconds: float) -> dict[str, Any]:
     """One row of the table."""
     torch.set_num_threads(1)
@@ -99,14 +93,14 @@ def run(file: Path, number: int, config: Config, seed: int, seconds: float) -> d
     for share in SHARES:
         spent += _train(candidate, share * seconds - spent)
         with averaged(state) as model:
-            curve[f"bpb_{share:.3f}"] = bits_per_byte(bench, candidate, model)
+            curve[f"bpb_{share:.3f}"] = round(judge(bench, candidate, model).score, 5)
     row = {"corpus": file.name.split(".")[0], "number": number, "seed": seed, **config, "steps": state.step}
     row |= {"tokens": state.tokens, "parameters": candidate.model.num_parameters(), "cpu_s": round(spent, 2), **curve}
     steps = max(1, round(COOLDOWN * state.step))
     state.schedule = replace(state.schedule, cooldown_start=state.step, cooldown_steps=steps)
     for _ in train(state, candidate.batches, candidate.settings, objective=candidate.objective):
         pass
-    return {**row, "cooled": bits_per_byte(bench, candidate, candidate.model)}
+    return {**row, "cooled": round(judge(bench, candidate, candidate.model).score, 5)}
 
 
 def _train(candidate: Candidate, seconds: float) -> float:
@@ -139,7 +133,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--configs", type=int, default=76)
-    parser.add_argument("--seconds", type=float, default=14.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = list(read(options.out))
     done = {(row["corpus"], int(row["number"]), int(row["seed"])) for row in rows}
