@@ -48,8 +48,8 @@ def test_ours_fits_the_spaces_of_real_tasks() -> None:
         found = portfolio_of(space)
         assert len(found) >= len(PORTFOLIO) // 2
         assert all(space.contains(config) for config in found)
-    narrow = text().narrowed({"width": 128, "lr": [1e-3, 2e-3], "tokens_per_step": 512})
-    assert {config["width"] for config in portfolio_of(narrow)} == {128}
+    narrow = text().narrowed({"width": 128, "lr": [1e-3, 2e-3], "tokens_per_step": 1024})
+    assert {config["width"] for config in portfolio_of(narrow)} <= {128}
 
 
 def test_it_says_nothing_of_a_base() -> None:
