@@ -56,7 +56,7 @@ class SearchConfig(Section):
     """How configurations are proposed and how weak trials are stopped."""
 
     sampler: str = Field(
-        "auto", description="auto, random, bayes, genetic or rl; auto is bayes, whose first proposals are random"
+        "auto", description="auto, random, bayes, gp, genetic or rl; auto is a few that did well elsewhere, then bayes"
     )
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: float = Field(

@@ -69,6 +69,7 @@ SAMPLERS = Registry(
         "auto": "autogpt.search.samplers.auto:AutoSampler",
         "random": "autogpt.search.samplers.random:RandomSampler",
         "bayes": "autogpt.search.samplers.bayes:BayesSampler",
+        "gp": "autogpt.search.samplers.gp:GPSampler",
         "genetic": "autogpt.search.samplers.genetic:GeneticSampler",
         "rl": "autogpt.search.samplers.rl:RLSampler",
     },

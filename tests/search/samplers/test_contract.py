@@ -22,7 +22,11 @@ from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial
 from autogpt.testing import conditional_space, quadratic_space
 
-every_sampler = pytest.mark.parametrize("name", sorted(SAMPLERS))
+every_sampler = pytest.mark.parametrize(
+    "name",
+    # A proposal of a Gaussian process takes a quarter of a second.
+    [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in sorted(SAMPLERS)],
+)
 
 SCALARS = ("a", "b", "1", None, True, False, 1, 2, 8, 0.1, 0.5)
 """Values of random choices; text, numbers and constants may stand side by side."""

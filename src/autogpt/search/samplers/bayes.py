@@ -62,9 +62,8 @@ class BayesSampler:
         import optuna
 
         with quiet():
-            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True)
-            study = optuna.create_study(sampler=sampler, direction=direction_of(self.direction))
-            study.add_trials([self._frozen(trial) for trial in known])
+            study = optuna.create_study(sampler=self._model(seed), direction=direction_of(self.direction))
+            study.add_trials(self._taught(known))
             asked = study.ask()
             config: Config = {}
             for parameter in self.space.parameters:
@@ -78,20 +77,37 @@ class BayesSampler:
             return ()
         return tuple(sorted(dimension.values)) if len(dimension.values) > 2 else ()
 
-    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
-        """`trial` in Optuna's terms."""
+    def _model(self, seed: int) -> optuna.samplers.BaseSampler:
+        import optuna
+
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, group=True)
+
+    def _taught(self, known: Sequence[Trial]) -> list[optuna.trial.FrozenTrial]:
+        """The trials in Optuna's terms."""
+        return [
+            self._frozen(
+                trial,
+                value=trial.value if trial.state == "finished" else None,
+                # TPE puts a pruned trial without any intermediate value behind all others: what a failed one deserves.
+                on_the_way={} if trial.state == "failed" else intermediate_values(trial, ranked=True),
+            )
+            for trial in known
+        ]
+
+    def _frozen(
+        self, trial: Trial, *, value: float | None, on_the_way: dict[int, float] | None = None
+    ) -> optuna.trial.FrozenTrial:
+        """The trial as complete with that value, or as pruned when there is none."""
         import optuna
 
         config = self.space.validate(trial.config)
         parameters = [self.space[name] for name in config]
-        finished = trial.state == "finished" and trial.value is not None
         return optuna.trial.create_trial(
-            state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.PRUNED,
-            value=trial.value if finished else None,
+            state=optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE,
+            value=value,
             params={p.name: self._coded(p.dimension, config[p.name]) for p in parameters},
             distributions={p.name: self._distribution(p.dimension) for p in parameters},
-            # TPE puts a pruned trial without any intermediate value behind all others: what a failed trial deserves.
-            intermediate_values={} if trial.state == "failed" else intermediate_values(trial, ranked=True),
+            intermediate_values=on_the_way or {},
         )
 
     def _coded(self, dimension: Dimension, value: Any) -> Any:
