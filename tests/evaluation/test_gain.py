@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autogpt.evaluation.gain import LABEL_SEED_NOISE, SEED_NOISE, gain_of, loss_gain_of
+from autogpt.evaluation.gain import HIT_SEED_NOISE, LABEL_SEED_NOISE, SEED_NOISE, gain_of, loss_gain_of
 
 ROWS = 200
 
@@ -42,10 +42,22 @@ def test_losses_that_differ_by_seed_alone_claim_as_seldom() -> None:
     assert claims <= 5
 
 
+@pytest.mark.parametrize(("hits_", "expected"), [(0.62, False), (0.80, True)])
+def test_hits_must_differ_by_more_than_seeds_do(hits_: float, expected: bool) -> None:
+    """On five thousand rows a tenth more hits are sure; another seed of the same configuration may bring as many."""
+    tables = [
+        np.stack([np.arange(5000) < share * 5000, np.ones(5000)], axis=1).astype(float) for share in (hits_, 0.52)
+    ]
+    gain = gain_of("accuracy", *tables, trials=1)
+    assert gain.p_value < 0.01
+    assert gain.seed_noise == pytest.approx(1.96 * 2**0.5 * HIT_SEED_NOISE["accuracy"], rel=1e-3)
+    assert gain.is_real is expected
+
+
 def test_a_much_smaller_loss_is_claimed() -> None:
     rng = np.random.default_rng(0)
     default = np.stack([rng.gamma(1.0, 1.0, ROWS), np.ones(ROWS)], axis=1)
-    assert loss_gain_of(default * [0.7, 1.0], default, labels=True, trials=8).is_real
+    assert loss_gain_of(default * [0.5, 1.0], default, labels=True, trials=8).is_real
     assert not loss_gain_of(default * [1.3, 1.0], default, labels=True, trials=8).is_real
 
 
