@@ -47,7 +47,7 @@ SCORING_S = 0.5
 """What scoring a trial costs, beside its training."""
 BUDGETS = (4.0, 12.0)
 CHECKPOINTS = (0.25, 0.5, 1.0)
-LONGEST_PORTFOLIO = 10
+LONGEST_PORTFOLIO = 5
 
 
 def unit(config: Mapping[str, Any]) -> list[float]:

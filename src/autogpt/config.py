@@ -62,13 +62,13 @@ class SearchConfig(Section):
     share: float = Field(
         0.45, gt=0, lt=0.9, description="share of the budget for the search; the rest cools the winner"
     )
-    rungs: list[float] = Field(
-        [0.25, 0.5, 1.0], description="shares of a trial's full length at which it is scored and may be stopped"
+    rungs: list[float] | Literal["auto"] = Field(
+        "auto", description="shares of a trial's full length at which it is scored and may be stopped, such as [0.3, 1]"
     )
     stopping: str = Field("halving", description="how weak trials are stopped: halving, hyperband, median or none")
-    keep: float = Field(0.5, gt=0, le=1, description="share of the trials that pass a rung")
+    keep: float = Field(1 / 3, gt=0, le=1, description="share of the trials that pass a rung")
     spare: float = Field(
-        0.2, gt=0, le=1, description="a slow starter with a better chance to end in the lead goes on; 1 spares nobody"
+        0.3, gt=0, le=1, description="a slow starter with a better chance to end in the lead goes on; 1 spares nobody"
     )
     prefer: Literal["score", "small", "fast"] = Field(
         "score", description="small, fast: the smallest or fastest trial that is not significantly worse than the best"

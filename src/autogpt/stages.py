@@ -87,7 +87,8 @@ class Bench:
 def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], seconds: float) -> Bench:
     """Everything that can be refused is refused here: rows, names of samplers and bases, wishes about the space."""
     SAMPLERS.get(config.search.sampler)
-    stopper(config.search.stopping, config.search.rungs, config.search.keep, config.search.spare)
+    rungs = (1.0,) if config.search.rungs == "auto" else config.search.rungs
+    stopper(config.search.stopping, rungs, config.search.keep, config.search.spare)
     dataset = prepare(spec, tables[0], tables[1] if len(tables) > 1 else None, config.data, config.seed)
     spec = with_labels(spec, [example.target for example in (*dataset.train, *dataset.valid)])
     corpus = Corpus(spec, dataset)

@@ -20,7 +20,7 @@ from autogpt.run import Run
 from autogpt.search.executor import Executor, Inline, Job, Objective, Outcome
 from autogpt.search.processes import Processes
 from autogpt.search.racing import Budget
-from autogpt.search.stopping import stopper
+from autogpt.search.stopping import rungs_for, stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study, Trial, ranking_value
 from autogpt.stages import MOST_EVALUATION, Bench, candidate_of, judge, reserve_s
@@ -124,12 +124,14 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
     search_s = max(0.0, options.share * free_s)
     history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
     clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
-    runner = TrialRunner(bench, run.config, run.folder, max(6.0, search_s / _FULL_TRIALS), resolution)
+    full_s = max(6.0, search_s / _FULL_TRIALS)
+    rungs = rungs_for(full_s) if options.rungs == "auto" else options.rungs
+    runner = TrialRunner(bench, run.config, run.folder, full_s, resolution)
     events = optimize(
         bench.space,
         _Timed(_executor(runner, options.workers), run),
         SAMPLERS.get(options.sampler)(bench.space, seed=run.config.seed, direction=bench.spec.direction),
-        stopper(options.stopping, options.rungs, options.keep, options.spare),
+        stopper(options.stopping, rungs, options.keep, options.spare),
         clock,
         history=history,
         limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, bench, options.max_parameters)),

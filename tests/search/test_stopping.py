@@ -10,7 +10,7 @@ import pytest
 
 from autogpt.errors import ConfigError
 from autogpt.search.racing import Racing
-from autogpt.search.stopping import Hyperband, Median, Stopper, reached, stopper
+from autogpt.search.stopping import Hyperband, Median, Stopper, reached, rungs_for, stopper
 from autogpt.search.trials import Report, Trial
 
 RUNGS = (1 / 9, 1 / 3, 1.0)
@@ -257,3 +257,9 @@ def test_rules_by_name() -> None:
     )
     with pytest.raises(ConfigError, match="did you mean 'median'"):
         stopper("medium", RUNGS, 0.5, 0.2)
+
+
+def test_rungs_begin_later_where_a_trial_is_short() -> None:
+    assert rungs_for(60.0) == (1 / 9, 1 / 3, 1.0)
+    assert rungs_for(27.0) == (1 / 9, 1 / 3, 1.0)
+    assert rungs_for(26.0) == (0.25, 0.5, 1.0)

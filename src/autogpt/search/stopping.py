@@ -17,7 +17,18 @@ from autogpt.registry import did_you_mean
 from autogpt.search.racing import Racing, Stopper, Verdict, reached
 from autogpt.search.trials import SLACK, Direction, Report, Trial, is_better
 
-__all__ = ["Hyperband", "Median", "Stopper", "reached", "stopper"]
+__all__ = ["Hyperband", "Median", "Stopper", "reached", "rungs_for", "stopper"]
+
+_LEAST_RUNG_S = 3.0
+"""Scoring takes about a second, and a model that trained for less tells little."""
+
+
+def rungs_for(full_s: float) -> tuple[float, ...]:
+    """The rungs of trials that train for so many seconds: a ninth and a third, later where a ninth is next to nothing.
+
+    Ninths did best on the table of learning curves (benchmarks/results/search.md).
+    """
+    return (1 / 9, 1 / 3, 1.0) if full_s / 9 >= _LEAST_RUNG_S else (0.25, 0.5, 1.0)
 
 
 def stopper(name: str, rungs: Sequence[float], keep: float, spare: float) -> Stopper:

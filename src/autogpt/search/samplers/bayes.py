@@ -19,7 +19,7 @@ from autogpt.search.samplers.optuna_study import (
     is_point,
     quiet,
 )
-from autogpt.search.space import Choice, Config, Dimension, Float, Int, Parameter, Space
+from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
 from autogpt.search.trials import Direction, Trial
 
 if TYPE_CHECKING:
@@ -36,18 +36,14 @@ class BayesSampler:
         seed: of the draws and the proposals.
         direction: whether scores shall be large or small.
         startup: random draws after the default, the same ones that `RandomSampler` makes.
-        ordered: whether choices between numbers are modelled by their order, so that neighbours learn from each other.
 
     A stopped trial ranks behind all finished ones, then by how far it came, then by its score there, so scores of
     different rungs are never compared. A failed trial ranks last. A trial outside the space, or whose set of parameters
     differs (the space was narrowed), is left out of the model.
     """
 
-    def __init__(
-        self, space: Space, seed: int = 0, *, direction: Direction, startup: int = 4, ordered: bool = True
-    ) -> None:
+    def __init__(self, space: Space, seed: int = 0, *, direction: Direction, startup: int = 4) -> None:
         self.space, self.seed, self.direction, self.startup = space, seed, direction, startup
-        self._ordered = ordered
 
     def ask(self, history: Sequence[Trial]) -> Config:
         """The next configuration. Imports Optuna when the first modelled proposal is made."""
@@ -68,14 +64,8 @@ class BayesSampler:
             config: Config = {}
             for parameter in self.space.parameters:
                 if parameter.is_active(config):
-                    config[parameter.name] = self._suggest(asked, parameter)
+                    config[parameter.name] = _suggest(asked, parameter)
         return config
-
-    def _ranks(self, dimension: Dimension) -> tuple[Any, ...]:
-        """The values of a choice in their order; empty where they are modelled without one."""
-        if not self._ordered or not isinstance(dimension, Choice) or not dimension.is_ordered:
-            return ()
-        return tuple(sorted(dimension.values)) if len(dimension.values) > 2 else ()
 
     def _model(self, seed: int) -> optuna.samplers.BaseSampler:
         import optuna
@@ -105,31 +95,22 @@ class BayesSampler:
         return optuna.trial.create_trial(
             state=optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE,
             value=value,
-            params={p.name: self._coded(p.dimension, config[p.name]) for p in parameters},
-            distributions={p.name: self._distribution(p.dimension) for p in parameters},
+            params={p.name: coded(p.dimension, config[p.name]) for p in parameters},
+            distributions={p.name: distribution(p.dimension) for p in parameters},
             intermediate_values=on_the_way or {},
         )
 
-    def _coded(self, dimension: Dimension, value: Any) -> Any:
-        ranks = self._ranks(dimension)
-        return ranks.index(value) if ranks else coded(dimension, value)
 
-    def _distribution(self, dimension: Dimension) -> Any:
-        ranks = self._ranks(dimension)
-        return distribution(Int(0, len(ranks) - 1) if ranks else dimension)
-
-    def _suggest(self, asked: optuna.trial.Trial, parameter: Parameter) -> Any:
-        dimension = parameter.dimension
-        if ranks := self._ranks(dimension):
-            return ranks[asked.suggest_int(parameter.name, 0, len(ranks) - 1)]
-        if isinstance(dimension, Float) and is_point(dimension):
-            asked.suggest_categorical(parameter.name, (0,))
-            return dimension.low
-        if isinstance(dimension, Choice):
-            return dimension.values[asked.suggest_categorical(parameter.name, tuple(range(len(dimension.values))))]
-        if isinstance(dimension, Int):
-            return asked.suggest_int(parameter.name, dimension.low, dimension.high, log=dimension.log)
-        return dimension.nearest(asked.suggest_float(parameter.name, dimension.low, dimension.high, log=dimension.log))
+def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
+    dimension = parameter.dimension
+    if isinstance(dimension, Float) and is_point(dimension):
+        asked.suggest_categorical(parameter.name, (0,))
+        return dimension.low
+    if isinstance(dimension, Choice):
+        return dimension.values[asked.suggest_categorical(parameter.name, tuple(range(len(dimension.values))))]
+    if isinstance(dimension, Int):
+        return asked.suggest_int(parameter.name, dimension.low, dimension.high, log=dimension.log)
+    return dimension.nearest(asked.suggest_float(parameter.name, dimension.low, dimension.high, log=dimension.log))
 
 
 def _number(trial: Trial) -> int:
