@@ -179,7 +179,7 @@ def _killed_fit(colours: Path, home: Path) -> str:
             time.sleep(0.2)
             assert process.poll() is None, "the fit ended before it could be killed"
             runs = Store(home).runs() if (home / "autogpt.db").exists() else []
-            if runs and Store(home).trials(runs[0].id):
+            if runs and any(trial.state == "finished" for trial in Store(home).trials(runs[0].id)):
                 break
         process.send_signal(signal.SIGKILL)
     finally:
@@ -192,12 +192,14 @@ def _killed_fit(colours: Path, home: Path) -> str:
 def test_after_a_kill_no_ended_trial_is_lost_or_run_again(tmp_path: Path, colours: Path) -> None:
     home = tmp_path / "home"
     run_id = _killed_fit(colours, home)
-    before = {trial.number: trial for trial in Store(home).trials(run_id)}
+    known = Store(home).trials(run_id)
+    before = {trial.number: trial for trial in known if trial.state == "finished"}
     assert before
     events: list[Event] = []
     model = resume(run_id, consumers=[events.append])
     after = {trial.number: trial for trial in Store(home).trials(run_id)}
     assert {number: after[number] for number in before} == before
+    assert all(after[trial.number].reports[: len(trial.reports)] == trial.reports for trial in known)
     started = [event.data["number"] for event in events if event.kind == "search.trial_started"]
     assert not set(started) & set(before)
     assert isinstance(model, Model)
