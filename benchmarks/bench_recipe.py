@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import multiprocessing
@@ -230,12 +231,13 @@ def run(jobs: Iterable[tuple[str, Path, Any, int, float]], out: Path) -> list[di
 
 def race(files: Sequence[Path], seeds: int, seconds: float, out: Path) -> None:
     tried = run([("tuning", file, rate, 100, seconds) for file in files for rate in RATES], out)
-    jobs: list[tuple[str, Path, Any, int, float]] = []
+    rates = {}
     for file in files:
         own = [row for row in tried if row["corpus"] == file.name.split(".")[0]]
-        rate = min(own, key=lambda row: row["bpb"])["rate"]
-        for seed in range(seeds):
-            jobs += [("reference", file, rate, seed, seconds), ("curve", file, None, seed, seconds)]
+        rates[file] = min(own, key=lambda row: row["bpb"])["rate"]
+    jobs: list[tuple[str, Path, Any, int, float]] = []
+    for seed, file in itertools.product(range(seeds), files):
+        jobs += [("reference", file, rates[file], seed, seconds), ("curve", file, None, seed, seconds)]
     run(jobs, out)
 
 

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_several_processes_open_a_new_home_at_once(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert [process.communicate() for process in processes] == [("0\n", "")] * 2
+
+
+def test_a_home_that_another_process_is_setting_up(tmp_path: Path) -> None:
+    """SQLite refuses to change the journal while another connection writes, without waiting."""
+    (tmp_path / "autogpt.db").touch(mode=0o600)
+    other = sqlite3.connect(tmp_path / "autogpt.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.2, other.execute, ["COMMIT"])
+    timer.start()
+    with Store(tmp_path) as store:
+        assert store.runs() == []
+    timer.join()
+    other.close()
 
 
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
