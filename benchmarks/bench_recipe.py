@@ -12,7 +12,7 @@ ablation: the default recipe against the same with one thing changed. A run take
 and is then cooled down; the weights at the end of the full rate, plain and averaged, are scored too.
 
 race: a GPT of Llama's shape by `transformers` in a plain loop (AdamW, bf16 autocast, warm-up and cosine, the best of
-three rates on each corpus) trains for the seconds. Ours of the same size, tokenizer and rows a step is cooled down from
+four rates on each corpus) trains for the seconds. Ours of the same size, tokenizer and rows a step is cooled down from
 several points of one run, and the CPU seconds at which it has the plain one's score are interpolated.
 """
 
@@ -46,7 +46,7 @@ from autogpt.training.loop import TrainSettings, TrainState, averaged, start, tr
 
 WIDTH, DEPTH, CONTEXT, VOCABULARY, TOKENS = 192, 4, 128, 4096, 1024
 HELD_OUT_BYTES = 30_000
-RATES = (1e-3, 2e-3, 4e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 COOL = 0.2
 POINTS = (0.15, 0.25, 0.4, 0.6, 0.8)
 """Shares of the race's seconds from which ours is cooled down."""
@@ -218,8 +218,21 @@ def _one(job: tuple[str, Path, Any, int, float]) -> dict[str, Any]:
     return {**row, **reference(file, option, seed, seconds)}
 
 
-def run(jobs: Iterable[tuple[str, Path, Any, int, float]], out: Path) -> list[dict[str, Any]]:
-    rows, context = [], multiprocessing.get_context("spawn")
+def _is_of(job: tuple[str, Path, Any, int, float], row: dict[str, Any]) -> bool:
+    what, file, option, seed, seconds = job
+    made = (row["what"], row["corpus"], row["seed"], row["seconds"])
+    return made == (what, file.name.split(".")[0], seed, seconds) and option in (
+        None,
+        row.get("rate"),
+        row.get("variant"),
+    )
+
+
+def run(jobs: Sequence[tuple[str, Path, Any, int, float]], out: Path) -> list[dict[str, Any]]:
+    """The rows of the jobs; those that the file holds already are not made again."""
+    known, context = read_rows(out) if out.exists() else [], multiprocessing.get_context("spawn")
+    rows = [row for job in jobs for row in known if _is_of(job, row)]
+    jobs = [job for job in jobs if not any(_is_of(job, row) for row in known)]
     with ProcessPoolExecutor(2, mp_context=context) as pool, out.open("a", encoding="utf-8") as file:
         for done in as_completed([pool.submit(_one, job) for job in jobs]):
             rows.append(done.result())

@@ -105,15 +105,12 @@ def deliver(
     write_report(run.folder.path, report)
     document = {**run.row.config, "chosen": dict(study.chosen.config), "reasons": run.reasons}
     write_atomic(run.folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
-    run.store.register_model(
-        name,
-        folder=folder,
-        metric=examination.scores.main,
-        run=run.row.id,
-        description=spec.description,
-        replace=True,
+    main, row = examination.scores.main, run.row.id
+    run.keep(
+        lambda: run.store.register_model(
+            name, folder=folder, metric=main, run=row, description=spec.description, replace=True
+        )
     )
-    main = examination.scores.main
     run.emit(
         "pipeline.done",
         model=name,

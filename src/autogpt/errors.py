@@ -3,6 +3,7 @@
 AutoGPTError            exit 1   the run failed
 ├── TrainingError       exit 1   training diverged or ran out of memory
 ├── StoreError          exit 1   the database or a checkpoint cannot be read or written
+│   └── StoreUnavailable         not now: somebody else writes for long, or the database cannot be reached
 ├── NoModelError        exit 3   the budget ended before any model existed
 ├── Interrupted         exit 130 stopped by the user, state kept
 └── BadInput            exit 2   wrong usage, or input that cannot be used
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "NoModelError",
     "StoreError",
+    "StoreUnavailable",
     "TaskError",
     "TrainingError",
 ]
@@ -63,6 +65,10 @@ class TrainingError(AutoGPTError):
 
 class StoreError(AutoGPTError):
     """The database, a run folder or a checkpoint cannot be read or written."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is there but cannot be used now; the same call may work in a minute."""
 
 
 class NoModelError(AutoGPTError):

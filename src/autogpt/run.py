@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from autogpt.config import RunConfig
-from autogpt.errors import AutoGPTError, Interrupted, StoreError
+from autogpt.errors import AutoGPTError, Interrupted, StoreError, StoreUnavailable
 from autogpt.events import Consumer, Event, JsonlConsumer
 from autogpt.search.racing import Budget
 from autogpt.store.artifacts import RunFolder
@@ -20,6 +20,8 @@ from autogpt.training.watching import Watch
 __all__ = ["Run", "recorded"]
 
 _HEARTBEAT_S = 10.0
+_PATIENCE_S, _PAUSE_S = 120.0, 1.0
+"""How long a run waits for a database that cannot be used, and between two tries."""
 
 
 @dataclass(slots=True)
@@ -57,14 +59,31 @@ class Run:
                 consumer(told)
         if time.monotonic() - self._beat > _HEARTBEAT_S:
             self._beat = time.monotonic()
-            self.store.heartbeat(self.row.id, self.budget.elapsed())
+            self.keep(lambda: self.store.heartbeat(self.row.id, self.budget.elapsed()))
+
+    def keep(self, write: Callable[[], object]) -> None:
+        """Do a write to the store, which waits while the database cannot be used: hours of training are not lost to a
+        minute without it. Raises StoreUnavailable after two minutes; the run can be resumed then."""
+        end = time.monotonic() + _PATIENCE_S
+        told = False
+        while True:
+            try:
+                write()
+                return
+            except StoreUnavailable as error:
+                if time.monotonic() > end:
+                    raise
+                if not told:
+                    told, self._beat = True, time.monotonic()  # a heartbeat would have to wait as well
+                    self.emit("pipeline.note", message=f"{error.what} ({error.found}): waiting for it")
+                time.sleep(_PAUSE_S)
 
     def stage(self, name: str, message: str = "") -> None:
         """Begin a stage; the time since the last one began is booked to that one."""
         now, (last, began) = self.budget.elapsed(), self._stage
         self.stages[last] = self.stages.get(last, 0.0) + now - began
         self._stage = (name, now)
-        self.store.heartbeat(self.row.id, now)
+        self.keep(lambda: self.store.heartbeat(self.row.id, now))
         self.emit("pipeline.stage", stage=name, message=message, left_s=round(self.budget.remaining(), 1))
 
     @contextmanager
@@ -97,6 +116,12 @@ def _beating(run: Run) -> Iterator[None]:
         thread.join()
 
 
+def _ended(run: Run, state: Literal["interrupted", "failed"], error: str = "") -> None:
+    # Where the store cannot take it, the run counts as lost when its heartbeat is old; the reason why it ended goes on.
+    with suppress(StoreError):
+        run.store.finish_run(run.row.id, state, error, spent_s=run.budget.elapsed())
+
+
 @contextmanager
 def recorded(run: Run) -> Iterator[Run]:
     """The run with its event file open; how it ended goes to the store, whatever happens.
@@ -109,12 +134,12 @@ def recorded(run: Run) -> Iterator[Run]:
         with _beating(run):
             yield run
     except KeyboardInterrupt:
-        run.store.finish_run(run.row.id, "interrupted", spent_s=run.budget.elapsed())
+        _ended(run, "interrupted")
         raise Interrupted(f"stopped; go on with: autogpt runs resume {run.row.id}") from None
     except BaseException as error:
         text = str(error) if isinstance(error, AutoGPTError) else f"{type(error).__name__}: {error}"
-        run.store.finish_run(run.row.id, "failed", error=text, spent_s=run.budget.elapsed())
+        _ended(run, "failed", text)
         raise
     finally:
         log.close()
-    run.store.finish_run(run.row.id, "finished", spent_s=run.budget.elapsed())
+    run.keep(lambda: run.store.finish_run(run.row.id, "finished", spent_s=run.budget.elapsed()))

@@ -179,7 +179,7 @@ def _recorded(run: Run, events: Generator[Event, None, Study]) -> Study:
             study: Study = end.value
             return study
         if "trial" in event.data:
-            run.store.record_trial(run.row.id, event.data["trial"])
+            run.keep(partial(run.store.record_trial, run.row.id, event.data["trial"]))
         run.take(event)
 
 

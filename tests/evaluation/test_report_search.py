@@ -37,7 +37,11 @@ def raced(count: int, *, sign: float = 1.0) -> list[Trial]:
     for number in range(count):
         config = space.sample(rng)
         final = 2 - abs(math.log10(config["lr"]) + 3) + (0.5 if config["start"] == "base" else 0.0)
-        reports = [Report(share, sign * final * (0.6 + 0.4 * share), 30 * share) for share in (1 / 9, 1 / 3, 1.0)]
+        began = 31.0 * number
+        reports = [
+            Report(share, sign * final * (0.6 + 0.4 * share), 30 * share, at=began + 30 * share)
+            for share in (1 / 9, 1 / 3, 1.0)
+        ]
         if number == 3:
             trials.append(Trial(number, config, "failed", tuple(reports[:1]), 4.0, error="loss is not finite"))
         elif final < 1.2:
@@ -107,14 +111,17 @@ def test_the_step_line_is_the_running_best(less: bool) -> None:
     assert seconds == sorted(seconds)
 
 
-def test_seconds_of_failed_trials_count_but_their_scores_do_not() -> None:
+def test_scores_stand_where_they_came_and_those_of_failed_trials_do_not() -> None:
     trials = [
-        Trial(0, {}, "failed", (Report(1.0, 0.99, 10.0),), 10.0, error="oom"),
-        Trial(1, {}, "finished", (Report(1.0, 0.5, 10.0),), 10.0),
+        Trial(0, {}, "failed", (Report(1.0, 0.99, 10.0, at=10.0),), 10.0, error="oom"),
+        Trial(1, {}, "finished", (Report(0.5, 0.5, 5.0, at=15.0), Report(1.0, 0.8, 10.0, at=40.0)), 10.0),
+        Trial(2, {}, "finished", (Report(1.0, 0.7, 10.0, at=30.0),), 10.0),
     ]
     root = parsed(progress_chart(report_of(trials)))
-    (best,) = styled(root, "dot")
-    assert float(best.attrib["cx"]) == pytest.approx(930)  # second 20 of 20
+    places = sorted(float(dot.attrib["cx"]) for dot in styled(root, "dot"))
+    assert places[2] == pytest.approx(930)  # second 40 of 40
+    assert (places[1] - places[0]) / (places[2] - places[1]) == pytest.approx(1.5, abs=0.01)
+    assert len(styled(root, "dot own")) == 3  # trial 1 at 0.5, trial 2, and trial 1 again after it was gone on with
     assert progress_chart(report_of(trials[:1])) is None
 
 

@@ -160,7 +160,7 @@ def test_a_resumed_search_equals_an_unbroken_one(kind: Any, cut: int) -> None:
 
 def without_seconds(study: Study) -> list[Trial]:
     return [
-        replace(trial, seconds=0.0, reports=tuple(replace(report, seconds=0.0) for report in trial.reports))
+        replace(trial, seconds=0.0, reports=tuple(replace(report, seconds=0.0, at=0.0) for report in trial.reports))
         for trial in study.trials
     ]
 

@@ -51,9 +51,8 @@ def fit(
     from autogpt.config import parse_budget
 
     settings = _settings(config, overrides or [], budget=budget, base=base, sampler=sampler)
-    parse_budget(
-        settings.budget, settings.price_per_hour
-    )  # here already, so that a slip of the finger costs no import of torch
+    # here already, so that a slip of the finger costs no import of torch
+    parse_budget(settings.budget, settings.price_per_hour)
     rows = common.existing(data, "--data")
     test_rows = None if test is None else common.existing(test, "--test")
     text = Text(language_for(description))

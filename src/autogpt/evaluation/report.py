@@ -85,11 +85,12 @@ class LadderLine(Line):
 
 
 class TrialPoint(Line):
-    """A score on the way: share of the full length, wall-clock seconds into the trial."""
+    """A score on the way: share of the full length, wall-clock seconds into the trial and into the search."""
 
     share: float
     score: float | None
     seconds: float = 0.0
+    at: float = 0.0
 
 
 class TrialLine(Line):

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from autogpt.evaluation.report_axes import Axis, axis_of, dot, label, line, picture
@@ -79,7 +79,7 @@ def tried(report: RunReport) -> list[Trial]:
             line.config,
             line.state,
             tuple(
-                Report(point.share, point.score, point.seconds)
+                Report(point.share, point.score, point.seconds, at=point.at)
                 for point in line.reports
                 if point.score is not None and math.isfinite(point.score)
             ),
@@ -109,21 +109,12 @@ def importance_sentence(report: RunReport) -> str:
 
 
 def progress_chart(report: RunReport) -> Html | None:
-    """A step line of the best score so far; None without scores.
-
-    Trials are laid end to end by number. Reports of failed trials count for time only: they left no model.
-    """
-    trials = tried(report)
-    starts = accumulate((trial.seconds for trial in trials), initial=0.0)
-    points = [
-        (start + said.seconds, said.score, trial.number)
-        for trial, start in zip(trials, starts, strict=False)
-        if trial.state != "failed"
-        for said in trial.reports
-    ]
+    """A step line of the best score so far; None without scores. Failed trials are left out: they left no model."""
+    scored = [trial for trial in tried(report) if trial.state != "failed"]
+    points = sorted((said.at, said.score, trial.number) for trial in scored for said in trial.reports)
     if not points:
         return None
-    end = max(sum(trial.seconds for trial in trials), points[-1][0])
+    end = points[-1][0]
     best: list[tuple[float, float, int]] = []
     for point in points:
         if not best or is_better(point[1], best[-1][1], _direction(report)):

@@ -54,13 +54,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "progress": ("Best score over the search", "搜索过程中的最佳得分"),
     "progress_intro": (
-        "Best validation {metric} so far ({better}), over the seconds spent in trials, which are laid end to end by "
-        "number. Dots are all scores, at whatever share of a trial's full length; a number names the trial that set a "
-        "new best.",
-        "截至各时刻的最佳验证集{metric}（{better}），横轴为各次试验按编号首尾相接的累计用时（秒）。"
+        "Best validation {metric} so far ({better}), over the seconds of the search. Dots are all scores, at whatever "
+        "share of a trial's full length; a number names the trial that set a new best.",
+        "截至各时刻的最佳验证集{metric}（{better}），横轴为搜索用时（秒）。"
         "圆点为全部得分，不论当时训练到完整长度的多少；数字为刷新最佳得分的试验编号。",
     ),
-    "axis_search_seconds": ("seconds spent in trials", "试验累计用时（秒）"),
+    "axis_search_seconds": ("seconds of the search", "搜索用时（秒）"),
     "importance": ("Which parameters mattered", "哪些参数起了作用"),
     "importance_intro": (
         "Share of each parameter in what set the good trials apart from the others (PED-ANOVA), from {n} trials. "

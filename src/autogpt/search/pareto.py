@@ -28,8 +28,11 @@ class TradeOff:
 
 
 def trade_offs(trials: Sequence[Trial]) -> list[TradeOff]:
-    """The trials that came furthest: scores on the way are not what a model is chosen by. Without failed ones, and
-    without those that report no `parameters` and `row_ms`."""
+    """Score, size and time of the trials that came furthest, by number.
+
+    Scores on the way are not what a model is chosen by, so trials that were stopped earlier are left out, as are failed
+    ones and those that report no `parameters` and `row_ms`.
+    """
     scored = [trial for trial in trials if trial.score is not None]
     furthest = max((trial.share for trial in scored), default=0.0)
     found = []

@@ -223,7 +223,7 @@ class _Search:
             error = f"the score at {outcome.report.share:.0%} of the trial is {outcome.report.score}"
             yield self._failed(replace(trial, seconds=seconds), Outcome(job, error=error))
             return
-        report = replace(outcome.report, seconds=seconds)
+        report = replace(outcome.report, seconds=seconds, at=self.budget.elapsed())
         trial = replace(trial, reports=(*trial.reports, report), seconds=seconds)
         over = report.share >= 1 - SLACK
         verdict = self._verdict(trial)

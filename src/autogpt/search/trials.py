@@ -52,6 +52,7 @@ class Report:
         seconds: wall-clock of the trial up to this report. `optimize` fills it in; an objective need not.
         info: anything else worth keeping, plain JSON.
         value: what trials are ranked by; the score where it is not given. See `ranking_value`.
+        at: seconds of the search's clock when it came. `optimize` fills it in.
     """
 
     share: float
@@ -59,19 +60,27 @@ class Report:
     seconds: float = 0.0
     info: Mapping[str, Any] = field(default_factory=dict)
     value: float = math.nan
+    at: float = 0.0
 
     def __post_init__(self) -> None:
         if math.isnan(self.value):
             object.__setattr__(self, "value", self.score)
 
     def to_dict(self) -> dict[str, Any]:
-        row = {"share": self.share, "score": self.score, "seconds": self.seconds, "info": dict(self.info)}
+        row = {
+            "share": self.share,
+            "score": self.score,
+            "seconds": self.seconds,
+            "at": self.at,
+            "info": dict(self.info),
+        }
         return row if self.value == self.score else {**row, "value": self.value}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Report:
         score, info = float(row["score"]), dict(row.get("info") or {})
-        return cls(float(row["share"]), score, float(row["seconds"]), info, float(row.get("value", score)))
+        value, at = float(row.get("value", score)), float(row.get("at") or 0.0)
+        return cls(float(row["share"]), score, float(row["seconds"]), info, value, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 
-from autogpt.errors import ConfigError, StoreError
+from autogpt.errors import ConfigError, StoreError, StoreUnavailable
 from autogpt.store.schema import HEAD
 
 __all__ = ["database_url", "open_engine", "reading", "upgrade", "writing"]
@@ -169,6 +169,9 @@ _HINTS = {
     "unable to open": "check that AUTOGPT_HOME can be written",
 }
 
+_PASSING = ("database is locked", "unable to open", "connection refused", "could not connect", "connection failed")
+"""Words of errors that a minute may mend: SQLite's, and those of PostgreSQL's client."""
+
 
 @contextmanager
 def _translated() -> Iterator[None]:
@@ -179,4 +182,6 @@ def _translated() -> Iterator[None]:
         original = getattr(error, "orig", None)
         found = str(original or error).splitlines()[0]
         todo = next((hint for part, hint in _HINTS.items() if part in found), "")
-        raise StoreError("the database cannot be used", found=found, todo=todo) from error
+        passing = any(part in found for part in _PASSING) or getattr(error, "connection_invalidated", False)
+        kind = StoreUnavailable if passing else StoreError
+        raise kind("the database cannot be used", found=found, todo=todo) from error
