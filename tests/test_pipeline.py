@@ -19,6 +19,7 @@ from autogpt.errors import BadInput, BudgetError, ConfigError, DataError, Interr
 from autogpt.events import Event
 from autogpt.model import Model, load
 from autogpt.pipeline import fit, fit_summary, resume
+from autogpt.store.artifacts import RunFolder
 from autogpt.store.database import Store
 
 COLOURS = {"red": ["rose", "blood", "tomato", "ruby"], "green": ["grass", "leaf", "lime", "moss"]}
@@ -221,8 +222,13 @@ def _interrupted(colours: Path) -> str:
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, colours: Path) -> None:
     run_id = _interrupted(colours)
-    assert Store(tmp_path / "home").run(run_id).state == "interrupted"
+    row = Store(tmp_path / "home").run(run_id)
+    assert row.state == "interrupted"
+    early = load(str(RunFolder(row.folder).so_far))
+    assert early.predict(["my old rose 3"])[0]["prediction"] in COLOURS
+    assert early.recipe["fit"]["unfinished"].startswith("trial 0 after ")
     model = resume(run_id)
+    assert not RunFolder(row.folder).so_far.exists()
     assert fit_summary(model)["run"] == run_id
     assert Store(tmp_path / "home").run(run_id).state == "finished"
     assert resume(run_id).folder == model.folder  # finished already: its model

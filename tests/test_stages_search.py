@@ -19,11 +19,12 @@ from autogpt.data import readers
 from autogpt.events import Event
 from autogpt.pipeline import fit, fit_summary
 from autogpt.search.executor import Job
-from autogpt.search.trials import Report
-from autogpt.stages import set_up
+from autogpt.search.trials import Report, Trial
+from autogpt.stages import judge, set_up
 from autogpt.stages_search import TrialRunner
 from autogpt.store.artifacts import RunFolder
 from autogpt.tasks.understand import understand
+from autogpt.training.loop import averaged
 
 WORDS = {"red": ("rose", "blood", "ruby"), "green": ("grass", "leaf", "moss")}
 SENTENCE = "Sort short texts by the colour of the thing"
@@ -91,6 +92,18 @@ def test_a_report_tells_score_loss_size_and_time_and_keeps_the_rows(runner: Tria
     kept = np.load(runner.folder.rows(3, 0.5))
     assert kept["rows"][:, 0].sum() / kept["rows"][:, 1].sum() == pytest.approx(report.score)
     assert kept["losses"][:, 0].sum() / kept["losses"][:, 1].sum() == pytest.approx(report.info["loss"], abs=1e-5)
+
+
+def test_the_candidate_of_a_trial_is_as_it_was_when_it_reported(runner: TrialRunner) -> None:
+    job = Job(0, runner.bench.space.default, 0.0, 0.25)
+    elsewhere = replace(runner)
+    report, _ = driven(runner(job))
+    trial = Trial(0, job.config, "running", (report,))
+    for ran in (runner, elsewhere):  # where it ran it is at hand, elsewhere it is read from its checkpoint
+        with averaged(ran.candidate_of_last(trial).state) as model:
+            assert judge(ran.bench, ran.candidate_of_last(trial), model).loss == pytest.approx(
+                report.info["loss"], abs=1e-5
+            )
 
 
 def test_a_trial_that_has_seen_all_its_epochs_is_over(runner: TrialRunner) -> None:

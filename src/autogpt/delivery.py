@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,20 +30,20 @@ from autogpt.evaluation.report_files import write_report
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
 from autogpt.model import RECIPE_FILE, TASK_FILE, Model, plain
-from autogpt.models.adapters import merge
 from autogpt.models.hub import save_model
 from autogpt.run import Run
 from autogpt.search.importance import importance, observed_space
 from autogpt.search.pareto import pareto_front, trade_offs
-from autogpt.search.study import Study
+from autogpt.search.study import Study, Trial
 from autogpt.store import keys
 from autogpt.store.artifacts import write_atomic, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
 from autogpt.training.candidate import Candidate
+from autogpt.training.loop import averaged
 
-__all__ = ["checked_name", "deliver", "fit_summary", "task_key"]
+__all__ = ["checked_name", "deliver", "deliver_so_far", "fit_summary", "task_key"]
 
 _WRITTEN_SAMPLES = 5
 _SHOWN_ROWS = 3
@@ -86,22 +87,12 @@ def deliver(
     assert study.chosen is not None
     name = str(run.row.config["name"])
     folder = run.folder.model
-    save_model(merge(candidate.model), candidate.tokenizer, folder)
+    save_model(candidate.model, candidate.tokenizer, folder)
     spec.save(folder / TASK_FILE)
     _write_samples(run, spec, examination)
     report = _report(run, spec, dataset, study, candidate, examination)
-    recipe = {
-        "name": name,
-        "run": run.row.id,
-        "context": candidate.context,
-        "max_new_tokens": candidate.max_new_tokens,
-        "repetition_penalty": candidate.repetition_penalty,
-        "temperature": candidate.temperature,
-        "budget_s": run.row.budget_s,
-        "config": dict(study.chosen.config),
-        "fit": _summary(run, spec, study, report, folder),
-    }
-    write_json(folder / RECIPE_FILE, recipe)
+    fit = _summary(run, spec, study, report, folder)
+    write_json(folder / RECIPE_FILE, _recipe(run, candidate, study.chosen, fit))
     write_report(run.folder.path, report)
     document = {**run.row.config, "chosen": dict(study.chosen.config), "reasons": run.reasons}
     write_atomic(run.folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
@@ -111,6 +102,7 @@ def deliver(
             name, folder=folder, metric=main, run=row, description=spec.description, replace=True
         )
     )
+    shutil.rmtree(run.folder.so_far, ignore_errors=True)  # only a copy that would be taken for the model
     run.emit(
         "pipeline.done",
         model=name,
@@ -122,6 +114,43 @@ def deliver(
         next=report.next_commands,
     )
     return Model(folder, name=name)
+
+
+def deliver_so_far(run: Run, spec: TaskSpec, candidate: Candidate, trial: Trial) -> None:
+    """Make the averaged weights of a trial, as they are now, a model that can be used if the run ends here.
+
+    Its score is that of the validation rows, and nothing is said about baselines: the sealed rows stay sealed.
+    """
+    folder = run.folder.so_far
+    with averaged(candidate.state) as model:
+        save_model(model, candidate.tokenizer, folder)
+    spec.save(folder / TASK_FILE)
+    fit = {
+        "model": str(run.row.config["name"]),
+        "model_dir": str(folder),
+        "run": run.row.id,
+        "task": spec.model_dump(mode="json"),
+        "known_task": False,
+        "unfinished": f"trial {trial.number} after {trial.share:.0%} of its length, scored on validation rows",
+        "metric": {"name": spec.metric, "value": trial.score},
+        "best_config": dict(trial.config),
+        "seconds": round(run.budget.elapsed(), 2),
+    }
+    write_json(folder / RECIPE_FILE, _recipe(run, candidate, trial, fit))
+
+
+def _recipe(run: Run, candidate: Candidate, trial: Trial, fit: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": str(run.row.config["name"]),
+        "run": run.row.id,
+        "context": candidate.context,
+        "max_new_tokens": candidate.max_new_tokens,
+        "repetition_penalty": candidate.repetition_penalty,
+        "temperature": candidate.temperature,
+        "budget_s": run.row.budget_s,
+        "config": dict(trial.config),
+        "fit": dict(fit),
+    }
 
 
 def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: Path) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def recorded(run: Run) -> Iterator[Run]:
             yield run
     except KeyboardInterrupt:
         _ended(run, "interrupted")
-        raise Interrupted(f"stopped; go on with: autogpt runs resume {run.row.id}") from None
+        usable = f"; the best model so far is in {run.folder.so_far}" if run.folder.so_far.exists() else ""
+        raise Interrupted(f"stopped{usable}; go on with: autogpt runs resume {run.row.id}") from None
     except BaseException as error:
         text = str(error) if isinstance(error, AutoGPTError) else f"{type(error).__name__}: {error}"
         _ended(run, "failed", text)

@@ -183,7 +183,7 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
         sampling, why = bench.validator.best_sampling(engine, sampling, tuning_s)
         candidate.repetition_penalty = sampling.repetition_penalty
         run.reasons["repetition_penalty"] = why
-        candidate.temperature, why = bench.validator.best_temperature(_engine(bench, candidate, candidate.model))
+        candidate.temperature, why = bench.validator.best_temperature(engine)
         run.reasons["temperature"] = why
     return candidate
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autogpt.config import RunConfig
+from autogpt.delivery import deliver_so_far
 from autogpt.errors import NoModelError
 from autogpt.events import Event
 from autogpt.models.sizing import parameters, shape_for
@@ -82,6 +83,14 @@ class TrialRunner:
         value = ranking_value(found.score, found.loss, self.resolution, self.bench.spec.direction)
         return Report(share, found.score, info=info, value=value)
 
+    def candidate_of_last(self, trial: Trial) -> Candidate:
+        """The candidate of a trial as it was when it reported last: at hand where it ran here, else its checkpoint."""
+        if self._last is not None and self._last[0] == trial.number:
+            return self._last[1]
+        candidate = candidate_of(self.bench, self.config, trial.config)
+        load_state(candidate.state, self.folder.checkpoint(f"trial-{trial.number}"))
+        return candidate
+
     def _candidate(self, job: Job) -> Candidate:
         """At the share where the job begins: as it was left here, from its checkpoint, or new."""
         last, self._last = self._last, None
@@ -136,7 +145,7 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
         history=history,
         limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, bench, options.max_parameters)),
     )
-    study = _recorded(run, events)
+    study = _recorded(run, events, _SoFar(run, runner, {trial.number: trial for trial in history}))
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
     if study.best is None:
         raise NoModelError("the budget ended before any trial was scored", todo="give a larger --budget")
@@ -170,7 +179,33 @@ def _elsewhere(runner: TrialRunner, threads: int) -> Objective:
     return replace(runner, bench=replace(runner.bench, machine=machine))
 
 
-def _recorded(run: Run, events: Generator[Event, None, Study]) -> Study:
+@dataclass(slots=True)
+class _SoFar:
+    """Keeps a usable model of the best trial so far: a run that ends early, for whatever reason, leaves one.
+
+    Attributes:
+        trials: number → the trial as it stands.
+        again_s: when the next one may be written; a write takes at most a twentieth of the time between two.
+    """
+
+    run: Run
+    runner: TrialRunner
+    trials: dict[int, Trial]
+    again_s: float = 0.0
+
+    def look(self, event: Event) -> None:
+        """Write the model of the trial that has just reported, where that leads."""
+        trial = Trial.from_dict(event.data["trial"])
+        self.trials[trial.number] = trial
+        best = Study(tuple(self.trials.values()), self.runner.bench.spec.direction).best
+        began = self.run.budget.elapsed()
+        if event.kind != "search.trial_reported" or best is not trial or began < self.again_s:
+            return
+        deliver_so_far(self.run, self.runner.bench.spec, self.runner.candidate_of_last(trial), trial)
+        self.again_s = began + 20 * (self.run.budget.elapsed() - began)
+
+
+def _recorded(run: Run, events: Generator[Event, None, Study], so_far: _SoFar) -> Study:
     """Drive the search; a trial's change is in the store before anyone hears of it."""
     while True:
         try:
@@ -180,6 +215,7 @@ def _recorded(run: Run, events: Generator[Event, None, Study]) -> Study:
             return study
         if "trial" in event.data:
             run.keep(partial(run.store.record_trial, run.row.id, event.data["trial"]))
+            so_far.look(event)
         run.take(event)
 
 

@@ -86,10 +86,11 @@ def show_model(
     metric = summary["metric"]
     score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
     baselines = ", ".join(f"{b['name']} {show.number(b['value'])}" for b in summary.get("baselines") or ())
+    judged = f"on {metric['n']} rows" if "n" in metric else summary["unfinished"]
     facts = [
         ("sentence", found.spec.description),
         *show.task(found.spec.model_dump(mode="json"), Text("en")),
-        ("result", f"{score} on {metric.get('n')} rows"),
+        ("result", f"{score} {judged}"),
         ("baselines", baselines),
         ("made by", show.configuration(summary.get("best_config") or {})),
         ("folder", f"{found.folder} ({show.size(n_bytes)})"),

@@ -129,6 +129,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def so_far(self) -> Path:
+        """A usable model of the best trial so far, in the same layout; gone when the run is finished."""
+        return self.path / "so-far"
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints of trials and of the winner, for resuming."""
         return self.path / "checkpoints"
