@@ -36,7 +36,7 @@ demo: $(STAMP) ## train, evaluate and try a GPT on the project's own data (about
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(STAMP) ## the fast tests: offline, tiny models, some minutes
-	@$(BIN)/python -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(STAMP) ## the tests that train for minutes
 	@$(BIN)/python -m pytest -m slow --timeout 1500 --durations 5

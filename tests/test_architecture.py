@@ -35,9 +35,20 @@ HEAVY = {
     "pyarrow",
     "sqlalchemy",
     "alembic",
+    "openai",
 }
 NEEDS_TORCH = {"torch", "transformers", "peft", "safetensors", "gguf"}
-TORCH_FREE = ("errors.py", "types.py", "events.py", "registry.py", "config.py", "store/", "tasks/", "search/")
+TORCH_FREE = (
+    "errors.py",
+    "types.py",
+    "events.py",
+    "registry.py",
+    "config.py",
+    "endpoint.py",
+    "store/",
+    "tasks/",
+    "search/",
+)
 
 SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "stages.py", "stages_search.py", "run.py", "cli/", "agent/agent.py")
 

@@ -27,7 +27,7 @@ def test_every_metric_of_every_kind_is_registered() -> None:
 def test_an_unknown_name_is_met_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown sampler 'bays'; did you mean 'bayes'\?"):
         SAMPLERS.get("bays")
-    with pytest.raises(ConfigError, match="known: auto, bayes, genetic, gp, random, rl"):
+    with pytest.raises(ConfigError, match="known: auto, bayes, genetic, gp, llm, nsga2, random, rl"):
         SAMPLERS.get("zzz")
 
 

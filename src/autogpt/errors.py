@@ -4,6 +4,7 @@ AutoGPTError            exit 1   the run failed
 ├── TrainingError       exit 1   training diverged or ran out of memory
 ├── StoreError          exit 1   the database or a checkpoint cannot be read or written
 │   └── StoreUnavailable         not now: somebody else writes for long, or the database cannot be reached
+├── EndpointError       exit 1   a language model that was asked over an endpoint did not answer
 ├── NoModelError        exit 3   the budget ended before any model existed
 ├── Interrupted         exit 130 stopped by the user, state kept
 └── BadInput            exit 2   wrong usage, or input that cannot be used
@@ -22,6 +23,7 @@ __all__ = [
     "BudgetError",
     "ConfigError",
     "DataError",
+    "EndpointError",
     "Interrupted",
     "ModelError",
     "NoModelError",
@@ -69,6 +71,10 @@ class StoreError(AutoGPTError):
 
 class StoreUnavailable(StoreError):
     """The database is there but cannot be used now; the same call may work in a minute."""
+
+
+class EndpointError(AutoGPTError):
+    """A language model that was asked over an endpoint did not answer, or with nothing that can be read."""
 
 
 class NoModelError(AutoGPTError):

@@ -72,6 +72,8 @@ SAMPLERS = Registry(
         "gp": "autogpt.search.samplers.gp:GPSampler",
         "genetic": "autogpt.search.samplers.genetic:GeneticSampler",
         "rl": "autogpt.search.samplers.rl:RLSampler",
+        "nsga2": "autogpt.search.samplers.nsga2:NSGA2Sampler",
+        "llm": "autogpt.search.samplers.llm:LLMSampler",
     },
 )
 READERS = Registry(

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from autogpt.events import Event
 from autogpt.search.executor import Executor, Job, Objective, Outcome
@@ -26,7 +29,16 @@ from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial
 
-__all__ = ["ExecutorContract", "SamplerContract", "conditional_space", "quadratic_space", "squares"]
+__all__ = [
+    "ExecutorContract",
+    "SamplerContract",
+    "ScriptedLLM",
+    "conditional_space",
+    "quadratic_space",
+    "said",
+    "scripted_llm",
+    "squares",
+]
 
 
 def quadratic_space() -> Space:
@@ -222,3 +234,59 @@ def squares() -> Objective:
         return Report(job.until, -(float(job.config["x"]) ** 2))
 
     return objective
+
+
+class ScriptedLLM(ThreadingHTTPServer):
+    """An OpenAI-compatible endpoint on this machine whose answers a script makes; see `scripted_llm`.
+
+    Attributes:
+        url: its address, up to and including the version.
+        seen: the requests so far: path, headers (names in lower case) and body.
+    """
+
+    def __init__(self, script: Callable[[str, dict[str, Any]], tuple[int, str]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.script = script
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: ScriptedLLM
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        self.server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+        status, text = self.server.script(self.path, body)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Location", "/v1/elsewhere")  # read with a status of 3xx only
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is printed."""
+
+
+@contextmanager
+def scripted_llm(script: Callable[[str, dict[str, Any]], tuple[int, str]]) -> Iterator[ScriptedLLM]:
+    """A running `ScriptedLLM`. `script` makes of a request's path and body (empty for GET) the status and the text of
+    the answer."""
+    with ScriptedLLM(script) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def said(content: object) -> tuple[int, str]:
+    """The reply of an endpoint whose model wrote `content`."""
+    return 200, json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]})

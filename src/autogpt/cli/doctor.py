@@ -21,7 +21,11 @@ __all__ = ["Check", "checks", "doctor"]
 GIB = 2**30
 LOW_MEMORY_BYTES = 3 * GIB
 LOW_DISK_BYTES = 3 * GIB
-EXTRAS = {"pyarrow": ("parquet", "Parquet files"), "tensorboard": ("tensorboard", "TensorBoard files")}
+EXTRAS = {
+    "pyarrow": ("parquet", "Parquet files"),
+    "tensorboard": ("tensorboard", "TensorBoard files"),
+    "openai": ("llm", "asking a language model"),
+}
 FAST_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 

@@ -39,7 +39,9 @@ def fit(
     base: Annotated[
         str | None, typer.Option("--base", help="auto, scratch, a catalogue name, a folder or a hub id.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="auto, random, bayes, gp, genetic or rl.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="auto, random, bayes, gp, genetic, rl, nsga2 or llm.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh/--no-fresh", help="Start anew though the task is known.")] = False,
     config: common.ConfigOption = None,
     overrides: common.SetOption = None,

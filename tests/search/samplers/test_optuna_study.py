@@ -7,9 +7,19 @@ from typing import Any
 import optuna
 import pytest
 
-from autogpt.search.samplers.optuna_study import coded, direction_of, distribution, intermediate_values, is_point, quiet
-from autogpt.search.space import Choice, Dimension, Float, Int
+from autogpt.search.samplers.optuna_study import (
+    coded,
+    direction_of,
+    distribution,
+    frozen,
+    intermediate_values,
+    is_point,
+    proposed,
+    quiet,
+)
+from autogpt.search.space import Choice, Dimension, Float, Int, Parameter, Space
 from autogpt.search.trials import Report, Trial
+from autogpt.testing import conditional_space
 
 
 @pytest.mark.parametrize(
@@ -49,3 +59,23 @@ def test_quiet_hides_optunas_own_notes_only() -> None:
         with pytest.raises(UserWarning, match="ours"):
             warnings.warn("ours", UserWarning, stacklevel=1)
     assert optuna.logging.get_verbosity() == logging.INFO
+
+
+def test_a_trial_keeps_its_values_and_is_pruned_without_any() -> None:
+    space = Space([Parameter("start", Choice(("a", "b")), "a"), Parameter("n", Int(1, 9), 2, {"start": ("a",)})])
+    complete = frozen(space, {"start": "b", "n": 3}, values=[1.0, 2.0], attributes={"noted": 4})
+    assert (complete.state, complete.values) == (optuna.trial.TrialState.COMPLETE, [1.0, 2.0])
+    assert (complete.params, complete.system_attrs) == ({"start": 1, "n": 3}, {"noted": 4})
+    pruned = frozen(space, {"start": "b"}, values=None, on_the_way={333_333: 0.5})
+    assert (pruned.state, pruned.intermediate_values) == (optuna.trial.TrialState.PRUNED, {333_333: 0.5})
+    assert pruned.params == {"start": 1}
+
+
+def test_a_proposal_has_the_active_parameters_only() -> None:
+    space, starts = conditional_space(), set()
+    taught = [frozen(space, space.default, values=[1.0, 2.0])]
+    for seed in range(12):
+        config = proposed(space, optuna.samplers.RandomSampler(seed=seed), taught, ["minimize", "maximize"])
+        assert space.validate(config) == config
+        starts.add(config["start"])
+    assert starts == {"scratch", "base"}

@@ -8,18 +8,11 @@ tens of trials we run. Parameters that exist together are modelled together (Opt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autogpt.search.samplers import rng_for
-from autogpt.search.samplers.optuna_study import (
-    coded,
-    direction_of,
-    distribution,
-    intermediate_values,
-    is_point,
-    quiet,
-)
-from autogpt.search.space import Choice, Config, Float, Int, Parameter, Space
+from autogpt.search.samplers.optuna_study import direction_of, frozen, intermediate_values, proposed, quiet
+from autogpt.search.space import Config, Space
 from autogpt.search.trials import Direction, Trial
 
 if TYPE_CHECKING:
@@ -52,20 +45,9 @@ class BayesSampler:
         known = [trial for trial in sorted(history, key=_number) if self.space.contains(trial.config)]
         if len(history) <= self.startup or not any(trial.value is not None for trial in known):
             return self.space.sample(rng_for(self.seed, len(history)))
-        return self._modelled(known, rng_for(self.seed, len(history)).getrandbits(32))
-
-    def _modelled(self, known: Sequence[Trial], seed: int) -> Config:
-        import optuna
-
         with quiet():
-            study = optuna.create_study(sampler=self._model(seed), direction=direction_of(self.direction))
-            study.add_trials(self._taught(known))
-            asked = study.ask()
-            config: Config = {}
-            for parameter in self.space.parameters:
-                if parameter.is_active(config):
-                    config[parameter.name] = _suggest(asked, parameter)
-        return config
+            model = self._model(rng_for(self.seed, len(history)).getrandbits(32))
+        return proposed(self.space, model, self._taught(known), [direction_of(self.direction)])
 
     def _model(self, seed: int) -> optuna.samplers.BaseSampler:
         import optuna
@@ -88,29 +70,8 @@ class BayesSampler:
         self, trial: Trial, *, value: float | None, on_the_way: dict[int, float] | None = None
     ) -> optuna.trial.FrozenTrial:
         """The trial as complete with that value, or as pruned when there is none."""
-        import optuna
-
-        config = self.space.validate(trial.config)
-        parameters = [self.space[name] for name in config]
-        return optuna.trial.create_trial(
-            state=optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE,
-            value=value,
-            params={p.name: coded(p.dimension, config[p.name]) for p in parameters},
-            distributions={p.name: distribution(p.dimension) for p in parameters},
-            intermediate_values=on_the_way or {},
-        )
-
-
-def _suggest(asked: optuna.trial.Trial, parameter: Parameter) -> Any:
-    dimension = parameter.dimension
-    if isinstance(dimension, Float) and is_point(dimension):
-        asked.suggest_categorical(parameter.name, (0,))
-        return dimension.low
-    if isinstance(dimension, Choice):
-        return dimension.values[asked.suggest_categorical(parameter.name, tuple(range(len(dimension.values))))]
-    if isinstance(dimension, Int):
-        return asked.suggest_int(parameter.name, dimension.low, dimension.high, log=dimension.log)
-    return dimension.nearest(asked.suggest_float(parameter.name, dimension.low, dimension.high, log=dimension.log))
+        values = None if value is None else [value]
+        return frozen(self.space, self.space.validate(trial.config), values=values, on_the_way=on_the_way)
 
 
 def _number(trial: Trial) -> int:
