@@ -8,7 +8,16 @@ import pytest
 from pydantic import BaseModel
 
 from autogpt import config
-from autogpt.config import RunConfig, apply_overrides, home, load_run_config, offline, parse_budget
+from autogpt.config import (
+    RunConfig,
+    apply_overrides,
+    format_bytes,
+    home,
+    load_run_config,
+    offline,
+    parse_budget,
+    parse_bytes,
+)
 from autogpt.errors import BudgetError, ConfigError
 
 
@@ -127,3 +136,44 @@ def test_budgets_in_money(text: str, seconds: float) -> None:
 def test_money_without_a_price() -> None:
     with pytest.raises(BudgetError, match=r"no price is known; found '2usd'; say what .* price_per_hour=1.20"):
         parse_budget("2usd")
+
+
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [
+        ("2GB", 2_000_000_000),
+        ("800 MB", 800_000_000),
+        ("1.5GiB", 1_610_612_736),
+        ("64kb", 64_000),
+        ("500_000_000", 500_000_000),
+        ("7b", 7),
+        (500, 500),
+        (2.9, 2),
+    ],
+)
+def test_sizes(size: object, found: int) -> None:
+    assert parse_bytes(size) == found
+    assert load_run_config(None, [f"search.max_memory={size}"]).search.max_memory == found
+
+
+@pytest.mark.parametrize("size", ["much", "2 G", "-3MB", "1e9", "GB", "true", "[1]"])
+def test_sizes_that_cannot_be_read(size: str) -> None:
+    with pytest.raises(ConfigError, match=r"'search.max_memory' .* expected bytes such as 2GB, 800MB or 500000000"):
+        load_run_config(None, [f"search.max_memory={size}"])
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(3, "3 B"), (61_412_345, "61.4 MB"), (999_999_999, "1000 MB"), (2 * 10**9, "2 GB"), (123_456, "123 kB")],
+)
+def test_sizes_in_words(size: int, text: str) -> None:
+    assert format_bytes(size) == text
+    assert parse_bytes(text) == pytest.approx(size, rel=0.005)
+
+
+def test_ceilings_are_none_unless_given() -> None:
+    search = RunConfig().search
+    assert (search.max_row_ms, search.max_memory, search.max_parameters) == (None, None, None)
+    assert load_run_config(None, ["search.max_row_ms=0.5"]).search.max_row_ms == 0.5
+    with pytest.raises(ConfigError, match=r"search.max_row_ms.*greater than 0"):
+        load_run_config(None, ["search.max_row_ms=0"])

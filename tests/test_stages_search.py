@@ -16,14 +16,22 @@ import torch
 
 from autogpt.config import load_run_config
 from autogpt.data import readers
+from autogpt.errors import ConfigError, TrainingError
 from autogpt.events import Event
 from autogpt.pipeline import fit, fit_summary
-from autogpt.search.executor import Job
+from autogpt.run import Run
+from autogpt.search.executor import Inline, Job
+from autogpt.search.racing import Budget
+from autogpt.search.samplers.random import RandomSampler
+from autogpt.search.stopping import stopper
+from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
-from autogpt.stages import judge, set_up
-from autogpt.stages_search import TrialRunner
+from autogpt.stages import Bench, judge, set_up
+from autogpt.stages_search import TrialRunner, _is_small_enough
 from autogpt.store.artifacts import RunFolder
+from autogpt.store.database import Store
 from autogpt.tasks.understand import understand
+from autogpt.training.admission import Admission, Ceilings
 from autogpt.training.loop import averaged
 
 WORDS = {"red": ("rose", "blood", "ruby"), "green": ("grass", "leaf", "moss")}
@@ -118,6 +126,86 @@ def test_another_process_has_no_sealed_rows(runner: TrialRunner) -> None:
     apart = replace(runner, bench=runner.bench.without_sealed_rows())
     assert SECRET.encode() not in pickle.dumps(apart)
     assert pickle.loads(pickle.dumps(apart)).bench.space.default == runner.bench.space.default
+
+
+# --- ceilings and wishes ---------------------------------------------------------------------------------------------
+
+
+def bench_of(data: Path, *options: str) -> Bench:
+    config = load_run_config(None, [*options, "training.threads=1"], base="scratch")
+    table = readers.read(data)
+    spec = understand(SENTENCE, readers.sample(table, seed=0), config.task)
+    return set_up(config, spec, [table], 60.0)
+
+
+def with_options(runner: TrialRunner, *options: str) -> TrialRunner:
+    return replace(runner, config=load_run_config(None, [*options, "training.threads=1"], base="scratch"))
+
+
+def test_a_model_that_answers_too_slowly_fails_its_trial_with_both_numbers(runner: TrialRunner) -> None:
+    job = Job(0, runner.bench.space.default, 0.0, 0.25)
+    report, _ = driven(with_options(runner, "search.max_row_ms=1e6")(job))
+    assert report.info["row_ms"] > 0
+    slow = with_options(runner, "search.max_row_ms=0.0001")
+    with pytest.raises(TrainingError, match=r"found [\d.]+ ms a validation row; expected at most .*, 0.0001 ms"):
+        driven(slow(Job(7, job.config, 0.0, 0.25)))
+    assert not slow.folder.rows(7, 0.25).exists()
+
+
+def test_a_failed_combination_is_a_trial_that_cannot_win(runner: TrialRunner, data: Path) -> None:
+    """One value of the two makes three heads that cannot share in pairs; the other one's trials go on."""
+    space = f"search.space={SPACE[:-1].replace('width: 128', 'width: [64, 96]')}, query_groups: 2}}"
+    bench = bench_of(data, space)
+    running = optimize(
+        bench.space,
+        Inline(replace(runner, bench=bench)),
+        RandomSampler(bench.space, seed=0, direction="max"),
+        stopper("none", (1.0,), 1.0, 1.0),
+        Budget(600.0),
+        limits=Limits(trials=4),
+    )
+    study, _ = driven(running)
+    by_width = {width: [t for t in study.trials if t.config["width"] == width] for width in (64, 96)}
+    assert {trial.state for trial in by_width[64]} == {"finished"}
+    assert {trial.state for trial in by_width[96]} == {"failed"}
+    assert all("3 query heads (width 96, head size 32), 2 for each" in trial.error for trial in by_width[96])
+    assert study.best is not None
+    assert study.best.config["width"] == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["search.space={width: 96, query_groups: 2}"], "cannot have this shape; found 3 query heads"),
+        (
+            ["search.max_memory=1kB"],
+            r"the smallest \(.*about .* MB .* allows a trial 1 kB; give at least search.max_mem",
+        ),
+        (["search.max_parameters=1000"], r"the smallest \(.*allows 1,000; give at least search.max_parameters=\d+"),
+        (["search.space={qk_nrom: true}"], "did you mean 'qk_norm'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_training(data: Path, options: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench_of(data, *options)
+
+
+def test_what_is_above_a_ceiling_is_not_tried_and_told_once(data: Path, tmp_path: Path) -> None:
+    config = load_run_config(None, ["search.max_parameters=1000000"], base="scratch")
+    bench = bench_of(data, "search.max_parameters=1000000", "search.space={width: [128, 512], late_keys: false}")
+    events: list[Event] = []
+    store = Store(tmp_path / "home")
+    row = store.start_run("bounded", spec={}, fingerprint="f", config={}, budget_s=60.0)
+    run = Run(row, RunFolder(row.folder), config, store, Budget(60.0), [events.append])
+    admission = Admission(bench.corpus, {}, config.training, "fp32", Ceilings.of(config.search))
+    small = {**bench.space.default, "vocabulary": 1024}
+    assert _is_small_enough(run, admission, small)
+    assert (events, run.reasons) == ([], {})
+    for _ in range(2):
+        assert not _is_small_enough(run, admission, {**small, "width": 512})
+    assert len(events) == 1
+    assert "width 512" in run.reasons["ceilings"]
+    assert run.reasons["ceilings"].endswith("search.max_parameters allows 1,000,000")
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from autogpt.errors import BudgetError, ConfigError
 from autogpt.registry import did_you_mean
@@ -26,10 +27,12 @@ __all__ = [
     "SearchConfig",
     "TrainingConfig",
     "apply_overrides",
+    "format_bytes",
     "home",
     "load_run_config",
     "offline",
     "parse_budget",
+    "parse_bytes",
 ]
 
 
@@ -56,7 +59,9 @@ class SearchConfig(Section):
     """How configurations are proposed and how weak trials are stopped."""
 
     sampler: str = Field(
-        "auto", description="auto, random, bayes, gp, genetic or rl; auto is a few that did well elsewhere, then bayes"
+        "auto",
+        description="auto (what did well elsewhere, then bayes), random, bayes, gp, genetic, rl, nsga2 (small and fast "
+        "models too) or llm (needs AUTOGPT_LLM_URL)",
     )
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: float = Field(
@@ -74,13 +79,32 @@ class SearchConfig(Section):
         "score", description="small, fast: the smallest or fastest trial that is not significantly worse than the best"
     )
     max_parameters: int | None = Field(None, ge=1, description="most parameters of a model; larger ones are not tried")
+    max_row_ms: float | None = Field(
+        None, gt=0, description="most milliseconds to answer a validation row, in batches; a slower trial fails"
+    )
+    max_memory: int | None = Field(
+        None,
+        ge=1,
+        description="most bytes that training takes beside the libraries, all workers together, such as 2GB or 800MB",
+    )
     max_tokens: int | None = Field(None, ge=1, description="no trial starts after so many training tokens in all")
     workers: int = Field(
         1, ge=1, description="trials at a time, each in a process of its own with its share of the cores"
     )
     space: dict[str, Any] = Field(
-        default_factory=dict, description="fix a parameter (lr: 1e-3) or narrow its range (lr: [1e-4, 1e-2])"
+        default_factory=dict,
+        description="fix a parameter (lr: 1e-3) or range it (lr: [1e-4, 1e-2]), also beyond what is searched unasked",
     )
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        if value is None:
+            return value
+        try:
+            return parse_bytes(value)
+        except ConfigError as error:
+            raise PydanticCustomError("bytes", "{expected}", {"expected": error.expected}) from error
 
 
 class TrainingConfig(Section):
@@ -157,6 +181,29 @@ def parse_budget(text: str, price_per_hour: float | None = None) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise BudgetError("--budget cannot be read", found=repr(text), expected="a time such as 90s, 10m or 1h30m")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+_BYTES = {"": 1, "b": 1, **{f"{c}b": 1000**k for k, c in enumerate("kmgt", 1)}}
+_BYTES |= {f"{c}ib": 1024**k for k, c in enumerate("kmgt", 1)}
+
+
+def parse_bytes(size: Any) -> int:
+    """Bytes of a size such as `2GB`, `800 MB`, `1.5GiB` or a plain number, rounded down.
+
+    kB, MB, GB and TB are powers of 1000, KiB to TiB powers of 1024; case does not matter. Raises ConfigError.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", re.sub(r"\s|_", "", str(size).lower()))
+    if isinstance(size, bool) or found is None or found[2] not in _BYTES:
+        raise ConfigError("a size cannot be read", found=repr(size), expected="bytes such as 2GB, 800MB or 500000000")
+    return int(float(found[1]) * _BYTES[found[2]])
+
+
+def format_bytes(size: int) -> str:
+    """`size` bytes as `parse_bytes` reads them, to about three digits: 61.4 MB."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.{0 if size >= 100 * factor else 3}{'f' if size >= 100 * factor else 'g'}} {unit}"
+    return f"{size} B"
 
 
 def _config_error(error: ValidationError, source: str) -> ConfigError:

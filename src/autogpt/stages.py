@@ -33,6 +33,7 @@ from autogpt.search.stopping import stopper
 from autogpt.search.study import Study
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import with_labels
+from autogpt.training.admission import Admission, Ceilings, without_impossible
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.finish import FinishPlan, Judgement, finish
 from autogpt.training.loop import load_state
@@ -85,8 +86,7 @@ class Bench:
 
 
 def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], seconds: float) -> Bench:
-    """Everything that can be refused is refused here: rows, names of samplers and bases, wishes about the space."""
-    SAMPLERS.get(config.search.sampler)
+    """Everything that can be refused is refused here: rows, names of samplers and bases, wishes and ceilings."""
     rungs = (1.0,) if config.search.rungs == "auto" else config.search.rungs
     stopper(config.search.stopping, rungs, config.search.keep, config.search.spare)
     dataset = prepare(spec, tables[0], tables[1] if len(tables) > 1 else None, config.data, config.seed)
@@ -94,10 +94,13 @@ def set_up(config: RunConfig, spec: TaskSpec, tables: Sequence[readers.Table], s
     corpus = Corpus(spec, dataset)
     machine = probe(config.training.precision, config.training.threads)
     reasons = {"precision": f"{machine.precision}: {machine.reason}; {machine.threads} threads"}
-    bases = choose_bases(config.base, corpus, machine, seconds, reasons)
+    ceilings = Ceilings.of(config.search)
+    bases = choose_bases(config.base, corpus, machine, seconds, reasons, ceilings.memory_of_trial)
     scratch = config.base in ("auto", SCRATCH)
     space = space_for(spec, corpus.characters, bases_of(bases, corpus, scratch=scratch), scratch=scratch)
-    space = space.narrowed(config.search.space)
+    space = without_impossible(space.narrowed(config.search.space), config.search.space, bases)
+    Admission(corpus, bases, config.training, machine.precision, ceilings).require_any(space)
+    SAMPLERS.get(config.search.sampler)(space, config.seed, direction=spec.direction)
     validator = Validator(spec, dataset.valid, config.evaluation.search_rows)
     return Bench(spec, dataset, corpus, machine, bases, space, validator, reasons)
 

@@ -13,20 +13,23 @@ import numpy as np
 
 from autogpt.config import RunConfig
 from autogpt.delivery import deliver_so_far
-from autogpt.errors import NoModelError
+from autogpt.errors import NoModelError, TrainingError
+from autogpt.evaluation.gain import seeds_alone
 from autogpt.events import Event
-from autogpt.models.sizing import parameters, shape_for
 from autogpt.registry import SAMPLERS
 from autogpt.run import Run
 from autogpt.search.executor import Executor, Inline, Job, Objective, Outcome
+from autogpt.search.neighbours import features_of, first_configs, past_searches
 from autogpt.search.processes import Processes
 from autogpt.search.racing import Budget
+from autogpt.search.samplers import Sampler
 from autogpt.search.stopping import rungs_for, stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study, Trial, ranking_value
 from autogpt.stages import MOST_EVALUATION, Bench, candidate_of, judge, reserve_s
 from autogpt.stages_choose import choose
 from autogpt.store.artifacts import RunFolder, write_trials_csv
+from autogpt.training.admission import Admission, Ceilings
 from autogpt.training.candidate import Candidate
 from autogpt.training.finish import Judgement
 from autogpt.training.loop import averaged, load_state, save_state, train
@@ -69,6 +72,8 @@ class TrialRunner:
             found = judge(self.bench, candidate, model)
             size = sum(parameter.numel() for parameter in model.parameters())
         judged_s, rows = time.perf_counter() - began, 1 if found.rows is None else len(found.rows)
+        row_ms = round(1000 * judged_s / max(1, rows), 3)
+        self._require_fast(row_ms)
         save_state(state, self.folder.checkpoint(f"trial-{job.number}"))
         share = 1.0 if state.step >= candidate.max_steps else job.until
         _keep_rows(self.folder, job.number, share, found)
@@ -78,7 +83,7 @@ class TrialRunner:
             "tokens": state.tokens,
             "loss": round(found.loss, 5),
             "parameters": size,
-            "row_ms": round(1000 * judged_s / max(1, rows), 3),
+            "row_ms": row_ms,
         }
         value = ranking_value(found.score, found.loss, self.resolution, self.bench.spec.direction)
         return Report(share, found.score, info=info, value=value)
@@ -90,6 +95,16 @@ class TrialRunner:
         candidate = candidate_of(self.bench, self.config, trial.config)
         load_state(candidate.state, self.folder.checkpoint(f"trial-{trial.number}"))
         return candidate
+
+    def _require_fast(self, row_ms: float) -> None:
+        most = self.config.search.max_row_ms
+        if most is not None and row_ms > most:
+            raise TrainingError(
+                "the model answers too slowly",
+                found=f"{row_ms:g} ms a validation row",
+                expected=f"at most search.max_row_ms, {most:g} ms",
+                todo="raise it, or ask for smaller models (search.space.width, depth)",
+            )
 
     def _candidate(self, job: Job) -> Candidate:
         """At the share where the job begins: as it was left here, from its checkpoint, or new."""
@@ -134,33 +149,51 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
     history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
     clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
     full_s = max(6.0, search_s / _FULL_TRIALS)
+    admission = Admission(bench.corpus, bench.bases, run.config.training, bench.machine.precision, Ceilings.of(options))
     rungs = rungs_for(full_s) if options.rungs == "auto" else options.rungs
     runner = TrialRunner(bench, run.config, run.folder, full_s, resolution)
     events = optimize(
         bench.space,
         _Timed(_executor(runner, options.workers), run),
-        SAMPLERS.get(options.sampler)(bench.space, seed=run.config.seed, direction=bench.spec.direction),
+        _sampler(run, bench),
         stopper(options.stopping, rungs, options.keep, options.spare),
         clock,
         history=history,
-        limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, bench, options.max_parameters)),
+        limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, run, admission)),
     )
     study = _recorded(run, events, _SoFar(run, runner, {trial.number: trial for trial in history}))
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
     if study.best is None:
-        raise NoModelError("the budget ended before any trial was scored", todo="give a larger --budget")
+        first = next((trial.error for trial in study.trials if trial.error), "")
+        raise NoModelError("the search ended before any trial was scored", found=first, todo="give a larger --budget")
     return choose(run, bench, study)
 
 
-def _is_small_enough(bench: Bench, most: int | None, config: Mapping[str, Any]) -> bool:
-    """Whether the model of `config` has at most so many parameters."""
-    if most is None:
-        return True
-    base = bench.bases.get(config["start"])
-    if base is not None:
-        return parameters(base.shape) <= most
-    shape = shape_for(config["width"], depth=config["depth"], vocab_size=config["vocabulary"], context=512)
-    return parameters(shape) <= most
+def _sampler(run: Run, bench: Bench) -> Sampler:
+    """The search's sampler. The default one begins with what past runs on similar tasks found."""
+    make = partial(SAMPLERS.get(run.config.search.sampler), bench.space, seed=run.config.seed)
+    if run.config.search.sampler != "auto":
+        sampler: Sampler = make(direction=bench.spec.direction)
+        return sampler
+    spec, start = run.store.task(run.row.task_key)[0], bench.space.default["start"]
+    features = features_of(spec, rows=len(bench.dataset.train), start=start, budget_s=run.row.budget_s)
+    past = past_searches(run.store, features, before=run.row.created)
+    proposals = first_configs(bench.space, features, past, bar=seeds_alone)
+    if told := dict.fromkeys(one.origin for one in proposals if one.run is not None):
+        run.reasons["first"] = "; ".join(told)
+        run.emit("pipeline.note", message=f"tried early: {run.reasons['first']}")
+    sampler = make(direction=bench.spec.direction, first=[one.config for one in proposals])
+    return sampler
+
+
+def _is_small_enough(run: Run, admission: Admission, config: Mapping[str, Any]) -> bool:
+    """Whether `config` is below the user's ceilings; the first that is not is told, with the numbers."""
+    refusal = admission.refusal(config)
+    if refusal and "ceilings" not in run.reasons:
+        named = ", ".join(f"{name} {value}" for name, value in config.items())
+        run.reasons["ceilings"] = f"what is above them is not tried, such as {named}: {refusal}"
+        run.emit("pipeline.note", message=f"configurations above a ceiling are not tried, such as {named}: {refusal}")
+    return not refusal
 
 
 def _executor(runner: TrialRunner, workers: int) -> Executor:

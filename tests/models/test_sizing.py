@@ -16,6 +16,7 @@ from autogpt.models.sizing import (
     parameters,
     parameters_without_embeddings,
     shape_for,
+    shape_of,
 )
 
 FEATURES: list[dict[str, Any]] = [
@@ -102,3 +103,67 @@ def test_the_dial() -> None:
 def test_no_such_shape(shape: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="cannot have this shape"):
         shape_for(vocab_size=300, context=64, **shape)
+
+
+# --- the shape of a configuration ------------------------------------------------------------------------------------
+
+PLAIN = {"width": 128, "depth": 3, "block": "relu2", "late_keys": False, "dropout": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (PLAIN, {"mlp": "relu2", "dropout": 0.1}),
+        ({**PLAIN, "block": "llama", "late_keys": True}, {"mlp": "swiglu", "late_keys": True, "dropout": 0.1}),
+        ({**PLAIN, "width": 512, "depth": 6}, {"width": 512, "depth": 6, "mlp": "relu2", "dropout": 0.1}),
+    ],
+)
+def test_what_a_configuration_does_not_name_is_that_of_the_dial(config: dict[str, Any], shape: dict[str, Any]) -> None:
+    expected = shape_for(**{"width": 128, "depth": 3, "vocab_size": 300, "context": 160, **shape})
+    found = shape_of({**config, "lr": 1e-3, "start": "scratch"}, vocab_size=300, context=160)
+    assert found.to_dict() == expected.to_dict()
+
+
+def test_short_contexts_leave_room_for_longer_questions() -> None:
+    assert shape_of(PLAIN, vocab_size=300, context=64).max_position_embeddings == 128
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields"),
+    [
+        ({"head_size": 64}, {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64}),
+        ({"width": 288, "head_size": 32}, {"hidden_size": 288, "num_attention_heads": 9}),
+        ({"query_groups": 4}, {"num_attention_heads": 4, "num_key_value_heads": 1}),
+        ({"width": 512, "query_groups": 1}, {"num_attention_heads": 8, "num_key_value_heads": 8}),
+        ({"query_groups": 2, "late_keys": True}, {"num_key_value_heads": 2, "late_key_heads": 1}),
+        ({"mlp_ratio": 2.6}, {"intermediate_size": 352}),
+        ({"mlp_ratio": 1, "block": "llama"}, {"intermediate_size": 128, "mlp": "swiglu"}),
+        ({"position": "learned", "qk_norm": True}, {"position": "learned", "qk_norm": True}),
+        ({"position": "sinusoidal", "residual_scalars": True}, {"position": "sinusoidal", "residual_scalars": True}),
+        ({"value_embeddings": True, "query_groups": 2}, {"value_embeddings": True, "kv_size": 64}),
+        ({"tie_word_embeddings": False}, {"tie_word_embeddings": False}),
+    ],
+)
+def test_what_it_names_is_what_the_model_has(asked: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Each can be built, computes, and has as many parameters as counted."""
+    shape = shape_of({**PLAIN, **asked}, vocab_size=300, context=128)
+    assert {name: getattr(shape, name) for name in fields} == fields
+    model = GPT(shape)
+    assert sum(p.numel() for p in model.parameters()) == parameters(shape)
+    assert model(torch.randint(0, 300, (2, 16))).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"width": 100}, "found width 100; expected a multiple of its head size 32"),
+        ({"width": 192, "head_size": 128}, "found width 192; expected a multiple of its head size 128"),
+        ({"query_groups": 8}, r"4 query heads \(width 128, head size 32\), 8 for each key-value head"),
+        ({"width": 96, "query_groups": 2}, "3 query heads .* expected query_groups that divide them"),
+        ({"position": "absolute"}, "no such position: 'absolute'"),
+        ({"depth": 0}, "depth 0"),
+    ],
+)
+def test_shapes_that_no_model_can_have(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot have this shape.*{message}"):
+        shape_of({**PLAIN, **asked}, vocab_size=300, context=128)

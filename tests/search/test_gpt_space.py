@@ -8,6 +8,7 @@ import pytest
 
 from autogpt.errors import ConfigError
 from autogpt.search.gpt_space import METHODS, Bases, space_for
+from autogpt.search.space import Choice, Float
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
 
@@ -79,3 +80,75 @@ def test_the_search_may_begin_with_a_base() -> None:
     space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, Bases(("base",), first="base"))
     assert space.default["start"] == "base"
     assert {space.sample(random.Random(seed))["start"] for seed in range(20)} == {"scratch", "base"}
+
+
+# --- what a user may ask for -----------------------------------------------------------------------------------------
+
+OPTIONAL = {
+    "context": 384,
+    "head_size": 64,
+    "query_groups": [1, 2],
+    "mlp_ratio": [2, 6],
+    "position": "learned",
+    "qk_norm": True,
+    "value_embeddings": [False, True],
+    "residual_scalars": True,
+    "tie_word_embeddings": False,
+    "optimizer": ["adamw", "muon"],
+}
+
+
+def test_sizes_beyond_what_is_searched_may_be_asked_for() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000)
+    assert 512 not in space["width"].dimension.values
+    wide = space.narrowed({"width": 512, "depth": [1, 12], "vocabulary": 16_384, "dropout": 0.5, "lr": 1e-4})
+    assert (wide.default["width"], wide.default["vocabulary"], wide.default["lr"]) == (512, 16_384, 1e-4)
+    assert wide["depth"].dimension == Choice((1, 12))
+    for wish in ({"width": 16}, {"vocabulary": 100}, {"lr": 7}, {"depth": 0}, {"dropout": 1.0}):
+        with pytest.raises(ConfigError, match="expected"):
+            space.narrowed(wish)
+
+
+def test_optional_parameters_are_there_when_they_are_named() -> None:
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000, Bases(("base",)))
+    assert {parameter.name for parameter in space.optional} == set(OPTIONAL)
+    assert not set(OPTIONAL) & set(space.names)
+    named = space.narrowed(OPTIONAL)
+    assert set(named.names) == set(space.names) | set(OPTIONAL)
+    scratch, base = (named.active({**named.default, "start": start}) for start in ("scratch", "base"))
+    assert set(OPTIONAL) - set(scratch) == set()
+    assert set(OPTIONAL) & set(base) == {"context"}
+    assert named["mlp_ratio"].dimension == Float(2.0, 6.0)
+    with pytest.raises(ConfigError, match="did you mean 'query_groups'"):
+        space.narrowed({"query_group": 2})
+
+
+def test_nothing_changes_for_those_who_ask_for_nothing() -> None:
+    """The first trial and what is drawn after it, as they were before there was anything to ask for."""
+    space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000).narrowed({})
+    assert space.default == {
+        "start": "scratch",
+        "epochs": 40,
+        "tokens_per_step": 1024,
+        "width": 128,
+        "depth": 4,
+        "block": "relu2",
+        "late_keys": False,
+        "vocabulary": 2048,
+        "lr": 0.002,
+        "weight_decay": 0.1,
+        "dropout": 0.1,
+        "prompt_weight": 0.1,
+    }
+    drawn = space.sample(random.Random(0))
+    assert set(drawn) == set(space.default)
+
+
+def test_a_base_bounds_the_context() -> None:
+    spec = _spec(TaskKind.CLASSIFICATION)
+    space = space_for(spec, 100_000, Bases(("base",), positions=96), scratch=False)
+    assert [parameter.name for parameter in space.optional] == ["context"]
+    assert space.narrowed({"context": 96}).default["context"] == 96
+    with pytest.raises(ConfigError, match="found 128; expected 32 to 96"):
+        space.narrowed({"context": 128})
+    assert space_for(spec, 100_000, Bases(("base",), positions=96)).narrowed({"context": 128}).default["context"] == 128

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from autogpt.search.gpt_space import Bases, space_for
-from autogpt.search.portfolio import PORTFOLIO, portfolio_of
+from autogpt.search.portfolio import PORTFOLIO, fitted, portfolio_of
 from autogpt.search.space import Choice, Float, Int, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.testing import conditional_space
 
 SPACE = Space(
     [
@@ -54,3 +60,26 @@ def test_ours_fits_the_spaces_of_real_tasks() -> None:
 
 def test_it_says_nothing_of_a_base() -> None:
     assert portfolio_of(space_for(TEXT, 400_000, Bases(("b",), "b"))) == []
+
+
+def test_what_is_known_of_a_base_is_taken_where_it_fits() -> None:
+    space = space_for(TEXT, 400_000, Bases(("b",), "b"))
+    lora = {"start": "b", "epochs": 20, "tokens_per_step": 2048, "method": "lora", "rank": 8, "lora_lr": 1e-3}
+    scratch = text().default
+    assert portfolio_of(space, (lora, scratch, {"lr": 1e-3, "epochs": 10}, {"epochs": 10})) == [
+        lora,
+        scratch,
+        {**space.default, "epochs": 10},
+    ]
+
+
+def test_members_stay_as_they_are_and_nonsense_becomes_the_default() -> None:
+    assert fitted(SPACE, {"lr": 1.23456e-3, "depth": 5.0}) == {**SPACE.default, "lr": 1.23456e-3, "depth": 5}
+    for nonsense in (None, True, "much", float("nan"), float("inf"), -float("inf")):
+        assert fitted(SPACE, dict.fromkeys(SPACE.names, nonsense)) == SPACE.default
+
+
+@given(st.integers(0, 10_000))
+def test_a_member_of_the_space_fits_as_it_is(seed: int) -> None:
+    config = conditional_space().sample(random.Random(seed))
+    assert fitted(conditional_space(), config) == config

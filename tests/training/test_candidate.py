@@ -1,4 +1,4 @@
-"""Candidates from a base: each method trains what it says, ends as one whole model, and is refused before loading."""
+"""Candidates: what is trained of a base or from scratch is what the configuration says, or refused before loading."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from autogpt.models.adapters import trainable_parameters
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import load_model, save_model
+from autogpt.models.sizing import shape_for
 from autogpt.search.gpt_space import Bases, space_for
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.training import candidate as module
 from autogpt.training import starts
-from autogpt.training.candidate import Candidate, build
+from autogpt.training.candidate import Candidate, build, context_of
 from autogpt.training.frozen_trunk import TopObjective, TrunkBatches
 from autogpt.training.loop import load_state, save_state, train
 from autogpt.training.machine import Machine
@@ -170,3 +171,80 @@ def test_rows_longer_than_the_base_reads_are_cut_to_what_it_reads(corpus: Corpus
     assert candidate.context == 32
     assert max(candidate.batches.batch(step).ids_BT.shape[1] for step in range(len(candidate.batches))) <= 32
     assert isinstance(candidate.batches.plan, BatchPlan)
+
+
+# --- from scratch ----------------------------------------------------------------------------------------------------
+
+
+def _fresh(corpus: Corpus, **wishes: Any) -> Candidate:
+    """The first trial from scratch of a user with these wishes."""
+    space = space_for(corpus.spec, corpus.characters).narrowed({"vocabulary": 300, "depth": 3, **wishes})
+    return build(
+        space.default,
+        corpus,
+        base=None,
+        options=TrainingConfig(warmup_steps=2),
+        machine=MACHINE,
+        longest_answer=8,
+        seed=3,
+    )
+
+
+def test_whoever_asks_for_nothing_gets_the_model_of_old_bit_for_bit(corpus: Corpus) -> None:
+    """Shape and weights are those of the plain dial, drawn by the seed right before."""
+    candidate = _fresh(corpus)
+    size = len(candidate.tokenizer)
+    shape = shape_for(128, depth=3, vocab_size=size, context=128, mlp="relu2", late_keys=False, dropout=0.1)
+    assert candidate.model.config.to_dict() == shape.to_dict()
+    torch.manual_seed(3)
+    for (name, a), b in zip(candidate.model.named_parameters(), GPT(shape).parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert candidate.context == 64
+    assert candidate.settings.optimizer == "adamw"
+
+
+def test_what_the_user_asks_for_is_what_is_trained(corpus: Corpus) -> None:
+    wishes = {"width": 64, "head_size": 32, "query_groups": 2, "mlp_ratio": 3, "position": "learned", "qk_norm": True}
+    more = {"value_embeddings": True, "residual_scalars": True, "tie_word_embeddings": False}
+    candidate = _fresh(corpus, **wishes, **more, optimizer="muon", context=192, lr=0.01)
+    config = candidate.model.config
+    assert (config.hidden_size, config.num_attention_heads, config.num_key_value_heads) == (64, 2, 1)
+    assert (config.intermediate_size, config.position, config.max_position_embeddings) == (192, "learned", 192)
+    assert (config.qk_norm, config.tie_word_embeddings) == (True, False)
+    assert (config.value_embeddings, config.residual_scalars) == (True, True)
+    assert candidate.context == 192
+    assert max(candidate.batches.batch(step).ids_BT.shape[1] for step in range(len(candidate.batches))) <= 64
+    losses = _losses(candidate, 20)
+    assert losses[-1] < 0.8 * losses[0]
+    moments = candidate.state.optimizer.state_of(candidate.model.model.layers[0].mlp.up_proj.weight)
+    assert set(moments) == {"momentum_buffer"}  # Muon has no second moment
+
+
+def test_a_shape_that_cannot_be_fails_the_trial_with_the_reason(corpus: Corpus) -> None:
+    with pytest.raises(TrainingError, match=r"cannot have this shape; found 3 query heads .* expected query_groups"):
+        _fresh(corpus, width=96, query_groups=2)
+
+
+def test_a_base_reads_no_longer_context_than_it_knows(corpus: Corpus, start: Start) -> None:
+    assert _built(corpus, start, "full", context=96).context == 96
+    with pytest.raises(TrainingError, match="cannot read so long a sequence; found context 128; expected at most 96"):
+        _built(corpus, start, "full", context=128)
+
+
+@pytest.mark.parametrize(
+    ("asked", "longest", "packed", "found"),
+    [
+        ({}, 20, False, (64, 64)),
+        ({}, 100, False, (128, 128)),
+        ({}, 9000, False, (512, 512)),
+        ({}, 9000, True, (256, 256)),
+        ({"context": 1024}, 100, False, (1024, 128)),
+        ({"context": 1024}, 9000, False, (1024, 1024)),
+        ({"context": 48}, 100, False, (48, 48)),
+        ({"context": 384}, 9000, True, (384, 384)),
+    ],
+)
+def test_the_context_is_what_is_asked_for_and_rows_are_no_longer_than_they_need_be(
+    asked: dict[str, int], longest: int, packed: bool, found: tuple[int, int]
+) -> None:
+    assert context_of(asked, longest, 512, packed) == found

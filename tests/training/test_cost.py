@@ -14,7 +14,16 @@ from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.sizing import shape_for
 from autogpt.training import cost
-from autogpt.training.cost import Limits, Rates, Work, free_bytes, peak_bytes, seconds_per_step, verdict
+from autogpt.training.cost import (
+    Limits,
+    Rates,
+    Work,
+    free_bytes,
+    over_ceiling,
+    peak_bytes,
+    seconds_per_step,
+    verdict,
+)
 from autogpt.training.frozen_trunk import freeze_trunk
 from autogpt.training.machine import Machine
 from autogpt.training.objectives import weighted_token_loss
@@ -135,6 +144,16 @@ def test_the_verdict_counts_epochs_and_memory() -> None:
     assert not fits
     assert "memory" in reason
     assert verdict(FULL, Limits(RATES), steps=10**6)[0]
+
+
+def test_a_ceiling_holds_whatever_is_free() -> None:
+    needed = peak_bytes(FULL, precision="bf16")
+    assert over_ceiling(needed, None) == over_ceiling(needed, needed) == ""
+    assert verdict(FULL, Limits(RATES, None, 2**40, ceiling=needed), steps=10)[0]
+    fits, reason = verdict(FULL, Limits(RATES, None, 2**40, ceiling=1_500_000), steps=10)
+    assert not fits
+    assert reason == over_ceiling(needed, 1_500_000)
+    assert "MB of memory, search.max_memory allows a trial 1.5 MB" in reason
 
 
 def test_only_the_first_epoch_pays_for_the_trunk() -> None:

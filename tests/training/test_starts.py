@@ -100,6 +100,25 @@ def test_too_little_memory_is_said_in_one_line(base_folder: Path, monkeypatch: p
     assert "\n" not in str(caught.value)
 
 
+def test_a_ceiling_on_memory_holds_for_bases_too(own: Path) -> None:
+    reasons: dict[str, str] = {}
+    assert choose_bases("auto", corpus_of(), MACHINE, 1e9, reasons, 100_000) == {}
+    assert "search.max_memory allows a trial 100 kB" in reasons["base zh-en-tiny"]
+    with pytest.raises(ModelError, match=r"search.max_memory allows a trial 100 kB"):
+        choose_bases(str(own), corpus_of(), MACHINE, 1e9, {}, 100_000)
+    start = choose_bases("auto", corpus_of(), MACHINE, 1e9, {}, 10**9)["zh-en-tiny"]
+    config = {"method": "full", "tokens_per_step": 2**20}
+    with pytest.raises(TrainingError, match=r"left out before it started; found training takes .* search.max_memory"):
+        start.check(config, context=64, steps=1)
+
+
+def test_a_start_knows_how_many_tokens_an_epoch_has(own: Path) -> None:
+    corpus = corpus_of()
+    start = choose_bases("auto", corpus, MACHINE, 1e9, {})["zh-en-tiny"]
+    counted = sum(len(row.ids) for row in corpus.encoded(start.tokenizer, 96, 0.0))
+    assert counted <= start.tokens <= 1.2 * counted
+
+
 def test_time_decides_what_of_a_base_may_be_trained(own: Path) -> None:
     corpus = corpus_of()
     found = {}
@@ -158,6 +177,7 @@ def test_chinese_and_mixed_data_begin_with_our_own_base(own: Path, language: str
     chosen = choose_bases("auto", corpus, MACHINE, 1e9, {})
     bases = bases_of(chosen, corpus, scratch=True)
     assert (bases.first, bases.methods, bases.depth) == (first, ("full", "last_k", "lora"), 3)
+    assert bases.positions == 96
     assert bases.rate == 1e-3  # the tiniest base takes the largest rate
     assert space_for(corpus.spec, 1000, bases).default["start"] == (first or "scratch")
     assert bases_of(chosen, corpus, scratch=False).first is None

@@ -14,7 +14,7 @@ from statistics import NormalDist
 from autogpt.evaluation.metrics import Array, get_metric, ratio
 from autogpt.evaluation.resampling import Value, randomization_p_value
 
-__all__ = ["HIT_SEED_NOISE", "LABEL_SEED_NOISE", "SEED_NOISE", "Gain", "gain_of", "loss_gain_of"]
+__all__ = ["HIT_SEED_NOISE", "LABEL_SEED_NOISE", "SEED_NOISE", "Gain", "gain_of", "loss_gain_of", "seeds_alone"]
 
 SIGNIFICANT = 0.05
 
@@ -80,6 +80,13 @@ def loss_gain_of(best: Array, default: Array, *, labels: bool, trials: int) -> G
     """
     noise = LABEL_SEED_NOISE if labels else ANSWER_SEED_NOISE
     return _gain(lambda sums: ratio(sums[..., 0], sums[..., 1]), best, default, -1, noise, trials)
+
+
+def seeds_alone(metric: str, score: float, trials: int) -> float:
+    """How far from `score` seeds alone may bring the best of so many other trainings, at 95 %; infinite for a metric of
+    which that is not known."""
+    noise = SEED_NOISE * score if metric == "bits_per_byte" else HIT_SEED_NOISE.get(metric, math.inf)
+    return _luckiest(trials) * noise
 
 
 def _gain(value: Value, best: Array, default: Array, sign: int, noise: float, trials: int) -> Gain:

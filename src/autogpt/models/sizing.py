@@ -7,7 +7,10 @@ the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
 
 from autogpt.errors import ConfigError
 from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
@@ -18,10 +21,14 @@ __all__ = [
     "parameters",
     "parameters_without_embeddings",
     "shape_for",
+    "shape_of",
 ]
 
 WIDTH_PER_LAYER = 64
 SMALLEST_WIDTH = 32
+_MLPS = {"relu2": "relu2", "llama": "swiglu"}
+_FEATURES = ("position", "qk_norm", "value_embeddings", "residual_scalars", "tie_word_embeddings", "dropout")
+"""Parameters of a search that are fields of `GPTConfig`, under the same name."""
 
 
 def shape_for(
@@ -32,6 +39,7 @@ def shape_for(
     context: int,
     mlp: str = "swiglu",
     late_keys: bool = False,
+    head_size: int | None = None,
     **features: Any,
 ) -> GPTConfig:
     """The GPT of a given width.
@@ -46,6 +54,7 @@ def shape_for(
         context: most tokens of a sequence.
         mlp: "swiglu" or "relu2".
         late_keys: whether half of the key heads hold late keys (`GPTConfig.late_key_heads`).
+        head_size: width of a head; None for the rule above.
         features: any other field of `GPTConfig`, such as `qk_norm=True` or `eos_token_id=1`.
 
     Raises:
@@ -57,23 +66,70 @@ def shape_for(
             found=f"width {width}, depth {depth}",
             expected=f"a width of at least {SMALLEST_WIDTH} and a depth of at least 1",
         )
-    head_size = 64 if width >= 256 else 32
+    head_size = head_size or _head_size(width)
     heads = max(1, round(width / head_size))
-    key_heads = heads // 2 if heads >= 8 and heads % 2 == 0 else heads
     hidden_size = heads * head_size
     wanted = hidden_size * 4 if mlp == "relu2" else hidden_size * 8 / 3
+    own = {"num_key_value_heads": heads // _query_groups(heads), "intermediate_size": _tiles(wanted), **features}
     return GPTConfig(
         hidden_size=hidden_size,
         num_hidden_layers=depth or max(2, round(hidden_size / WIDTH_PER_LAYER)),
         num_attention_heads=heads,
-        num_key_value_heads=key_heads,
-        late_key_heads=max(1, key_heads // 2) if late_keys else 0,
-        intermediate_size=-(-int(wanted) // 32) * 32,
+        late_key_heads=max(1, own["num_key_value_heads"] // 2) if late_keys else 0,
         vocab_size=vocab_size,
         max_position_embeddings=context,
         mlp=mlp,  # type: ignore[arg-type]  # checked by GPTConfig
-        **features,
+        **own,
     )
+
+
+def _head_size(width: int) -> int:
+    return 64 if width >= 256 else 32
+
+
+def _query_groups(heads: int) -> int:
+    """Query heads that share one key-value head."""
+    return 2 if heads >= 8 and heads % 2 == 0 else 1
+
+
+def _tiles(wanted: float) -> int:
+    """The feed-forward size, up to the next tile of matrix units."""
+    return -(-int(wanted) // 32) * 32
+
+
+def shape_of(config: Mapping[str, Any], *, vocab_size: int, context: int) -> GPTConfig:
+    """The GPT of a configuration of the search that starts from scratch; what it does not name is as in `shape_for`.
+
+    Args:
+        config: `width`, `depth`, `block`, `late_keys`, `dropout`, and of the optional parameters (`gpt_space`) those
+            that the user asked for. Others are not looked at.
+        vocab_size: entries of its tokenizer.
+        context: most tokens of a sequence; models are made for 128 at the least.
+
+    Raises:
+        ConfigError: no model can have this combination.
+    """
+    width = config["width"]
+    head_size = config.get("head_size", _head_size(width))
+    if width % head_size:
+        expected = f"a multiple of its head size {head_size}"
+        raise ConfigError("a model cannot have this shape", found=f"width {width}", expected=expected)
+    heads, groups = width // head_size, config.get("query_groups")
+    features = {name: config[name] for name in _FEATURES if name in config}
+    if groups is not None:
+        if heads % groups:
+            found = f"{heads} query heads (width {width}, head size {head_size}), {groups} for each key-value head"
+            raise ConfigError("a model cannot have this shape", found=found, expected="query_groups that divide them")
+        features["num_key_value_heads"] = heads // groups
+    if "mlp_ratio" in config:
+        features["intermediate_size"] = _tiles(config["mlp_ratio"] * width)
+    named = {"mlp": _MLPS[config["block"]], "late_keys": config["late_keys"], "head_size": head_size}
+    try:
+        return shape_for(
+            width, depth=config["depth"], vocab_size=vocab_size, context=max(context, 128), **named, **features
+        )
+    except StrictDataclassError as error:
+        raise ConfigError("a model cannot have this shape", found=" ".join(str(error).split())) from error
 
 
 def _layer_weights(config: GPTConfig) -> int:

@@ -1,25 +1,33 @@
-"""What is searched for a task on this machine: where to start from, the shape of the GPT, and how it is trained."""
+"""What is searched for a task on this machine: where to start from, the shape of the GPT, and how it is trained.
+
+By itself the search looks near what did well; a user may ask for much more (`Parameter.allowed`), and for features
+that are not searched at all unless they are named (`Space.optional`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autogpt.search.space import Choice, Float, Parameter, Space
+from autogpt.search.space import Choice, Float, Int, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["METHODS", "SCRATCH", "Bases", "space_for"]
+__all__ = ["LONGEST_CONTEXT", "METHODS", "SCRATCH", "Bases", "space_for"]
 
 SCRATCH = "scratch"
 METHODS = ("full", "last_k", "lora")
 """What of a base is trained: everything, its last blocks, or low-rank matrices beside its linear layers."""
 
-_TOPS = (0, 1, 2, 4, 8)
+LONGEST_CONTEXT = 8192
+"""Most tokens of a sequence that may be asked for, as in `TrainingConfig.context`."""
 
+_TOPS = (0, 1, 2, 4, 8)
 
 _WIDTHS = (96, 128, 192, 256, 384)
 _VOCABULARIES = (1024, 2048, 4096, 8192)
 _STEPS = (512, 1024, 2048, 4096)
-
+_CONTEXTS = (128, 256, 512)
+_RATES = Float(1e-6, 0.1, log=True)
+"""Learning rates that may be asked for: AdamW makes little of lower ones, and higher ones diverge."""
 
 _COPYING = (
     TaskKind.EXTRACTION,
@@ -57,6 +65,7 @@ class Bases:
         methods: what of them may be trained, of `METHODS`, the default first.
         depth: blocks of the shallowest one.
         rate: learning rate that full fine-tuning begins with.
+        positions: longest sequence that any of them reads.
     """
 
     names: tuple[str, ...] = ()
@@ -64,6 +73,7 @@ class Bases:
     methods: tuple[str, ...] = METHODS
     depth: int = _TOPS[-1]
     rate: float = 1e-4
+    positions: int = LONGEST_CONTEXT
 
 
 def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, scratch: bool = True) -> Space:
@@ -80,8 +90,8 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
     step = 2048 if spec.kind is TaskKind.GENERATION else 1024
     parameters = [
         Parameter("start", Choice(starts), bases.first or starts[0], None, "from scratch, or a pretrained base"),
-        Parameter("epochs", Choice((10, 20, 40, 80)), 40, None, "passes over the data at the most"),
-        Parameter("tokens_per_step", _around(_STEPS, step), step, None, "padded tokens of one step"),
+        Parameter("epochs", Choice((10, 20, 40, 80)), 40, None, "passes over the data at the most", Int(1, 10_000)),
+        Parameter("tokens_per_step", _around(_STEPS, step), step, None, "padded tokens of one step", Int(64, 65_536)),
     ]
     if spec.kind is TaskKind.PREFERENCE:
         what = "likelihood of the chosen answers alone, or DPO against the rejected ones"
@@ -90,29 +100,62 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
         parameters += _from_scratch(spec.kind, characters)
     if bases.names:
         parameters += _from_base(bases, probe=spec.is_label_task)
-    return Space(tuple(parameters))
+    return Space(tuple(parameters), (_context(bases, scratch=scratch), *(_features() if scratch else ())))
 
 
 def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
     copies = kind in _COPYING
     own, width, vocabulary = {"start": (SCRATCH,)}, _width(characters), _vocabulary(characters)
+    vocabularies = _around(_VOCABULARIES, vocabulary)
     parameters = [
-        Parameter("width", _around(_WIDTHS, width), width, own, "hidden size"),
-        Parameter("depth", Choice((3, 4, 6)), 4, own, "number of blocks"),
+        Parameter("width", _around(_WIDTHS, width), width, own, "hidden size", Int(32, 4096)),
+        Parameter("depth", Choice((3, 4, 6)), 4, own, "number of blocks", Int(1, 64)),
         Parameter("block", Choice(("relu2", "llama")), "relu2", own, "kind of feed-forward: ReLU², or Llama's SwiGLU"),
         Parameter("late_keys", Choice((False, True)), copies, own, "half of the key heads made for copying"),
-        Parameter("vocabulary", _around(_VOCABULARIES, vocabulary), vocabulary, own, "most BPE entries"),
-        Parameter("lr", Float(7e-4, 4e-3, log=True), 2e-3 if width < 256 else 1.5e-3, own, "peak learning rate"),
-        Parameter("weight_decay", Float(0.03, 1.0, log=True), 0.1, own, "decay of the matrices"),
-        Parameter("dropout", Choice((0.0, 0.1, 0.2, 0.3)), 0.1, own, "share of activations dropped"),
+        Parameter("vocabulary", vocabularies, vocabulary, own, "most BPE entries", Int(259, 65_536)),
+        Parameter(
+            "lr",
+            Float(7e-4, 4e-3, log=True),
+            2e-3 if width < 256 else 1.5e-3,
+            own,
+            "peak learning rate",
+            allowed=_RATES,
+        ),
+        Parameter("weight_decay", Float(0.03, 1.0, log=True), 0.1, own, "decay of the matrices", Float(0.0, 10.0)),
+        Parameter("dropout", Choice((0.0, 0.1, 0.2, 0.3)), 0.1, own, "share of activations dropped", Float(0.0, 0.9)),
     ]
     if kind is not TaskKind.GENERATION:
         # Long answers teach enough by themselves; where the answer is a label, the prompt's own text teaches more.
-        weight = 0.0 if kind is TaskKind.EXTRACTION else 0.1
-        parameters.append(
-            Parameter("prompt_weight", Choice((0.0, 0.1, 0.3)), weight, own, "loss weight of the prompt's tokens")
-        )
+        weight, what = 0.0 if kind is TaskKind.EXTRACTION else 0.1, "loss weight of the prompt's tokens"
+        parameters.append(Parameter("prompt_weight", Choice((0.0, 0.1, 0.3)), weight, own, what, Float(0.0, 1.0)))
     return parameters
+
+
+def _context(bases: Bases, *, scratch: bool) -> Parameter:
+    most = LONGEST_CONTEXT if scratch else min(LONGEST_CONTEXT, bases.positions)
+    contexts = Choice(tuple(tokens for tokens in _CONTEXTS if tokens <= most) or (most,))
+    what = "tokens of one sequence; unasked, what the rows need"
+    return Parameter("context", contexts, contexts.values[-1], None, what, Int(min(32, most), most))
+
+
+def _features() -> tuple[Parameter, ...]:
+    """Of a model from scratch, what is not worth a trial in minutes unless the user wants to know.
+
+    Unasked a model has what `sizing.shape_of` gives it. A default here is the first trial's, where the user's list or
+    range holds it.
+    """
+    own, flag = {"start": (SCRATCH,)}, Choice((False, True))
+    return (
+        Parameter("head_size", Choice((32, 64, 128)), 32, own, "width of an attention head"),
+        Parameter("query_groups", Choice((1, 2, 4, 8)), 1, own, "query heads that share one key-value head"),
+        Parameter("mlp_ratio", Float(1.0, 8.0), 4.0, own, "size of the feed-forward branch over the width"),
+        Parameter("position", Choice(("rope", "learned", "sinusoidal")), "rope", own, "how a token knows its place"),
+        Parameter("qk_norm", flag, False, own, "RMSNorm on the queries and keys of each head"),
+        Parameter("value_embeddings", flag, False, own, "learnt vectors of the tokens in every second layer's values"),
+        Parameter("residual_scalars", flag, False, own, "each layer mixes the embeddings in again"),
+        Parameter("tie_word_embeddings", flag, True, own, "whether the head shares the embeddings' weights"),
+        Parameter("optimizer", Choice(("adamw", "muon")), "adamw", own, "AdamW, or Muon for the blocks' matrices"),
+    )
 
 
 def _from_base(bases: Bases, *, probe: bool) -> list[Parameter]:
@@ -120,15 +163,19 @@ def _from_base(bases: Bases, *, probe: bool) -> list[Parameter]:
     full, last, lora = ({**tuned, "method": (method,)} for method in METHODS)
     # Without blocks only the head is trained, a linear probe: enough to tell labels apart, never to write.
     tops = tuple(top for top in _TOPS if (top or probe) and top <= bases.depth)
+    deepest = Int(0 if probe else 1, max(1, bases.depth))
+    what = "peak rate of full fine-tuning"
     own = {
-        "full": [Parameter("base_lr", Float(1e-5, 1e-3, log=True), bases.rate, full, "peak rate of full fine-tuning")],
+        "full": [Parameter("base_lr", Float(1e-5, 1e-3, log=True), bases.rate, full, what, _RATES)],
         "last_k": [
-            Parameter("top", Choice(tops), min(2, tops[-1]), last, "blocks trained, from the last one down"),
-            Parameter("top_lr", Float(5e-5, 3e-3, log=True), 5e-4, last, "peak learning rate of the last blocks"),
+            Parameter("top", Choice(tops), min(2, tops[-1]), last, "blocks trained, from the last one down", deepest),
+            Parameter(
+                "top_lr", Float(5e-5, 3e-3, log=True), 5e-4, last, "peak learning rate of the last blocks", _RATES
+            ),
         ],
         "lora": [
-            Parameter("rank", Choice((8, 16, 32)), 16, lora, "rank of the LoRA matrices"),
-            Parameter("lora_lr", Float(1e-4, 3e-3, log=True), 5e-4, lora, "peak learning rate of LoRA"),
+            Parameter("rank", Choice((8, 16, 32)), 16, lora, "rank of the LoRA matrices", Int(1, 512)),
+            Parameter("lora_lr", Float(1e-4, 3e-3, log=True), 5e-4, lora, "peak learning rate of LoRA", _RATES),
         ],
     }
     method = Parameter("method", Choice(bases.methods), bases.methods[0], tuned, "what of the base is trained")

@@ -8,13 +8,14 @@ says nothing about fine-tuning of a base.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autogpt.search.space import Choice, Config, Dimension, Space
+from autogpt.search.space import Choice, Config, Parameter, Space
 from autogpt.search.trials import same_config
 
-__all__ = ["PORTFOLIO", "portfolio_of"]
+__all__ = ["PORTFOLIO", "fitted", "portfolio_of"]
 
 _NAMES = ("block", "late_keys", "vocabulary", "tokens_per_step", "lr", "weight_decay", "dropout")
 PORTFOLIO: tuple[Mapping[str, Any], ...] = tuple(
@@ -29,27 +30,40 @@ PORTFOLIO: tuple[Mapping[str, Any], ...] = tuple(
 )
 
 
-def portfolio_of(space: Space, known: tuple[Mapping[str, Any], ...] = PORTFOLIO) -> list[Config]:
-    """The known configurations as members of `space`: its default with their values, each the nearest that it allows.
+def portfolio_of(space: Space, known: Sequence[Mapping[str, Any]] = PORTFOLIO) -> list[Config]:
+    """The known configurations as members of `space`, as `fitted` makes them.
 
-    Without the default itself and what becomes the same. Empty where `space` begins with a base.
+    Without the default itself, what becomes the same, and what speaks of training from scratch (`lr`) while its start,
+    the default's where it names none, is a base.
     """
-    default, found = space.default, [space.default]
-    if "lr" not in default:
-        return []
+    found = [space.default]
     for entry in known:
-        config = dict(default)
-        for name in default.keys() & entry.keys():
-            config[name] = _nearest(space[name].dimension, entry[name], default[name])
-        if not any(same_config(config, other) for other in found):
-            found.append(space.validate(config))
+        config = fitted(space, entry)
+        if ("lr" in config or "lr" not in entry) and not any(same_config(config, other) for other in found):
+            found.append(config)
     return found[1:]
 
 
-def _nearest(dimension: Dimension, value: Any, default: Any) -> Any:
-    """The member of `dimension` nearest to `value`; the default where nothing can be near."""
+def fitted(space: Space, values: Mapping[str, Any]) -> Config:
+    """The configuration of `space` with these values: what it allows stays as it is, other numbers become the nearest.
+
+    The default stands where nothing is near, and for parameters that `values` lacks; names that the space does not know
+    are left out.
+    """
+    config: Config = {}
+    for parameter in space.parameters:
+        if parameter.is_active(config):
+            said = parameter.name in values
+            config[parameter.name] = _nearest(parameter, values[parameter.name]) if said else parameter.default
+    return space.validate(config)
+
+
+def _nearest(parameter: Parameter, value: Any) -> Any:
+    dimension = parameter.dimension
+    if dimension.parse(value) is not None:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return parameter.default
     if not isinstance(dimension, Choice):
         return dimension.nearest(value)
-    if dimension.index(value) is None and dimension.is_ordered and isinstance(value, int | float):
-        return min(dimension.values, key=lambda member: abs(member - value))
-    return default if dimension.index(value) is None else value
+    return min(dimension.values, key=lambda member: abs(member - value)) if dimension.is_ordered else parameter.default

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Table, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Table, delete, insert, select, update
 
 from autogpt.errors import BadInput, ModelError, StoreError
 from autogpt.registry import did_you_mean
@@ -44,6 +44,11 @@ class Store:
         except BaseException:
             self._engine.dispose()
             raise
+
+    @property
+    def engine(self) -> Engine:
+        """For queries that have a file of their own, such as `history.py`."""
+        return self._engine
 
     def close(self) -> None:
         self._engine.dispose()

@@ -11,11 +11,12 @@ import torch
 from autogpt.config import TrainingConfig
 from autogpt.data.batching import Batches, BatchPlan, Encoded
 from autogpt.data.corpus import Corpus
-from autogpt.errors import ModelError
+from autogpt.errors import ConfigError, ModelError, TrainingError
 from autogpt.models.adapters import add_lora
 from autogpt.models.gpt import GPT
+from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import as_gpt, load_model
-from autogpt.models.sizing import shape_for
+from autogpt.models.sizing import shape_of
 from autogpt.models.trimming import trim_model
 from autogpt.training.frozen_trunk import Keep, TopObjective, TrunkBatches, freeze_trunk
 from autogpt.training.loop import Objective, TrainSettings, TrainState, start
@@ -24,7 +25,7 @@ from autogpt.training.objectives import weighted_token_loss
 from autogpt.training.preference import dpo_training
 from autogpt.training.starts import Start
 
-__all__ = ["Candidate", "build"]
+__all__ = ["Candidate", "build", "context_of", "shape_in"]
 
 
 @dataclass(slots=True)
@@ -53,29 +54,47 @@ class Candidate:
     objective: Objective = weighted_token_loss
 
 
-def _context(longest: int, limit: int, packed: bool) -> int:
-    """Sequence length: what the rows need, a multiple of 32, at most `limit`; half of it for packed text.
+def context_of(config: Mapping[str, Any], longest: int, limit: int, packed: bool) -> tuple[int, int]:
+    """(longest sequence that a model is for, tokens of its longest training row).
 
-    Short sequences of packed text see more steps in the same time; the rest of a document follows in the next one.
+    Both are the `context` that the user asks for, but rows are no longer than they need be. Unasked, a multiple of 32
+    that the rows need, at most `limit`; half of `limit` for packed text, where short sequences see more steps in the
+    same time and the rest of a document follows in the next one.
+
+    Args:
+        longest: tokens of the longest rows.
+        limit: most tokens of a sequence, unasked.
+        packed: whether rows are joined to full sequences.
     """
+    asked = config.get("context")
+    most = limit if asked is None else int(asked)
     wanted = max(128, limit // 2) if packed else longest + 8
-    return min(limit, max(64, -(-wanted // 32) * 32))
+    needed = min(most, max(64, -(-wanted // 32) * 32))
+    if asked is None:
+        return needed, needed
+    return most, most if packed else needed
 
 
-def _model(config: Mapping[str, Any], vocabulary: int, context: int, base: Start | None, seed: int) -> Any:
+def shape_in(config: Mapping[str, Any], base: Start | None, *, vocab_size: int, context: int) -> GPTConfig:
+    """The shape of a configuration's model: of its own, or that of the base.
+
+    Raises:
+        ConfigError: no model can have it, or the base cannot read so long a sequence.
+    """
+    if base is None:
+        return shape_of(config, vocab_size=vocab_size, context=context)
+    if config.get("context", 0) > base.positions:
+        raise ConfigError(
+            f"base {config['start']!r} cannot read so long a sequence",
+            found=f"context {config['context']}",
+            expected=f"at most {base.positions}",
+        )
+    return base.shape
+
+
+def _model(config: Mapping[str, Any], shape: GPTConfig, base: Start | None, seed: int) -> Any:
     torch.manual_seed(seed)
-    if base is not None:
-        return _from_base(config, base)
-    shape = shape_for(
-        config["width"],
-        depth=config["depth"],
-        vocab_size=vocabulary,
-        context=context,
-        mlp="relu2" if config["block"] == "relu2" else "swiglu",
-        late_keys=config["late_keys"],
-        dropout=config["dropout"],
-    )
-    return GPT(shape)
+    return GPT(shape) if base is None else _from_base(config, base)
 
 
 def _from_base(config: Mapping[str, Any], base: Start) -> Any:
@@ -124,6 +143,20 @@ def _learning_rate(config: Mapping[str, Any]) -> float:
     return float(config[{"full": "base_lr", "last_k": "top_lr", "lora": "lora_lr"}[config["method"]]])
 
 
+def _settings(config: Mapping[str, Any], options: TrainingConfig, machine: Machine, seed: int) -> TrainSettings:
+    return TrainSettings(
+        learning_rate=_learning_rate(config),
+        weight_decay=float(config.get("weight_decay", 0.01)),
+        optimizer=config.get("optimizer", "adamw"),
+        warmup_steps=options.warmup_steps,
+        max_grad_norm=options.max_grad_norm,
+        precision=machine.precision,
+        device=machine.device,
+        seed=seed,
+        peak_flops=machine.flops_per_s,
+    )
+
+
 def build(
     config: Mapping[str, Any],
     corpus: Corpus,
@@ -142,18 +175,23 @@ def build(
         seed: of the weights, the batches and dropout.
 
     Raises:
-        TrainingError: it would not fit this machine or the time of the run; nothing was loaded.
+        TrainingError: no model can have this shape, or it would not fit this machine, `search.max_memory` or the time
+            of the run; nothing was loaded.
     """
     tokenizer = corpus.tokenizer(config["vocabulary"]) if base is None else base.tokenizer
     longest, answer = corpus.lengths(tokenizer)
     limit = options.context if base is None else min(options.context, base.positions)
-    context = _context(longest, limit, corpus.packed)
+    context, width = context_of(config, longest, limit, corpus.packed)
+    try:
+        shape = shape_in(config, base, vocab_size=len(tokenizer), context=context)
+    except ConfigError as error:  # one trial's mistake, where other values were asked for too
+        raise TrainingError(error.what, found=error.found, expected=error.expected) from error
     rows = corpus.encoded(tokenizer, context, float(config.get("prompt_weight", 0.0)))
     plan = BatchPlan(tokens_per_step=config["tokens_per_step"], context=context, packed=corpus.packed, seed=seed)
     batches = Batches(rows, plan, pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
     if base is not None:
-        base.check(config, context=context, steps=batches.steps_per_epoch)
-    model = _model(config, len(tokenizer), max(context, 128), base, seed).to(machine.device)
+        base.check(config, context=width, steps=batches.steps_per_epoch)
+    model = _model(config, shape, base, seed).to(machine.device)
     objective: Objective = weighted_token_loss
     if config.get("objective") == "dpo":
         folder, weight = base.folder if base is not None else None, float(config.get("prompt_weight", 0.0))
@@ -162,16 +200,7 @@ def build(
         )
     elif base is not None and config["method"] == "last_k":
         batches, objective = _with_trunk((batches, rows), model, corpus, base, _top(config, base), machine.precision)
-    settings = TrainSettings(
-        learning_rate=_learning_rate(config),
-        weight_decay=float(config.get("weight_decay", 0.01)),
-        warmup_steps=options.warmup_steps,
-        max_grad_norm=options.max_grad_norm,
-        precision=machine.precision,
-        device=machine.device,
-        seed=seed,
-        peak_flops=machine.flops_per_s,
-    )
+    settings = _settings(config, options, machine, seed)
     return Candidate(
         model=model,
         tokenizer=tokenizer,

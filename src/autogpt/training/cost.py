@@ -22,6 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
+from autogpt.config import format_bytes
 from autogpt.data.batching import Batch
 from autogpt.events import Event
 from autogpt.models.fused import loss_rows
@@ -37,6 +38,7 @@ __all__ = [
     "Rates",
     "Work",
     "free_bytes",
+    "over_ceiling",
     "peak_bytes",
     "probe_rates",
     "seconds_per_step",
@@ -173,6 +175,8 @@ def peak_bytes(work: Work, *, precision: str = "bf16", kept_tokens: int = 0) -> 
     autocast a copy in bf16; activations, and logits and probabilities of a chunk) or while a checkpoint is written,
     which takes a copy of what is trained with its moments and average.
 
+    Not counted: the second answers of preference pairs, and the moment that Muon does without.
+
     Args:
         kept_tokens: tokens of all rows, whose hidden states are kept in bf16 (method last_k).
     """
@@ -218,14 +222,24 @@ class Limits:
     Attributes:
         rates: of the machine; not looked at where `seconds` is None.
         seconds: of the run; None for as long as it takes.
-        bytes: of memory; None where it is not known.
+        bytes: of memory that are free; None where it is not known.
         epochs: least passes over the data in those seconds.
+        ceiling: bytes that the user lets training take (`search.max_memory`); None for any number.
     """
 
     rates: Rates
     seconds: float | None = None
     bytes: int | None = None
     epochs: float = 4.0
+    ceiling: int | None = None
+
+
+def over_ceiling(needed: int, ceiling: int | None) -> str:
+    """Why training that takes `needed` bytes is above the user's ceiling, with both numbers; empty when it is not."""
+    if ceiling is None or needed <= ceiling:
+        return ""
+    allowed = f"search.max_memory allows a trial {format_bytes(ceiling)}"
+    return f"training takes about {format_bytes(needed)} of memory, {allowed}"
 
 
 def verdict(work: Work, limits: Limits, *, steps: int) -> tuple[bool, str]:
@@ -235,6 +249,8 @@ def verdict(work: Work, limits: Limits, *, steps: int) -> tuple[bool, str]:
         steps: of one epoch.
     """
     needed = peak_bytes(work, precision=limits.rates.precision, kept_tokens=steps * work.tokens)
+    if above := over_ceiling(needed, limits.ceiling):
+        return False, above
     gib = f"{needed / 2**30:.1f} GiB"
     if limits.bytes is not None and needed > _SHARE_OF_FREE * limits.bytes:
         return False, f"training takes about {gib} of memory, {limits.bytes / 2**30:.1f} GiB are free"

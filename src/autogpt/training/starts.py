@@ -23,7 +23,7 @@ from autogpt.tasks.spec import TaskKind
 from autogpt.training.cost import Limits, Rates, Work, free_bytes, probe_rates, replace_shape, verdict
 from autogpt.training.machine import Machine
 
-__all__ = ["Start", "bases_of", "choose_bases"]
+__all__ = ["Start", "bases_of", "choose_bases", "sample_of", "scored_share"]
 
 LEAST_EPOCHS, LEAST_EPOCHS_OWN = 4.0, 2.0
 """Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data. Bases of
@@ -61,6 +61,7 @@ class Start:
         limits: what a trial may cost.
         scored: share of the training tokens whose prediction is learnt.
         positions: longest sequence that it reads.
+        tokens: padded tokens of the training split, by a sample.
         why: the vocabulary is what it is, in words.
     """
 
@@ -72,6 +73,7 @@ class Start:
     limits: Limits
     scored: float
     positions: int
+    tokens: int = 0
     why: str = ""
 
     @property
@@ -95,7 +97,9 @@ class Start:
         fits, reason = verdict(work, self.limits, steps=steps)
         if not fits:
             raise TrainingError(
-                "left out before it started", found=reason, todo="give a larger --budget or narrow search.space"
+                "left out before it started",
+                found=reason,
+                todo="narrow search.space, or give more (--budget, search.max_memory)",
             )
 
     def work(self, method: str, tokens: int, context: int, top: int, rank: int) -> Work:
@@ -104,7 +108,12 @@ class Start:
 
 
 def choose_bases(
-    option: str, corpus: Corpus, machine: Machine, seconds: float, reasons: MutableMapping[str, str]
+    option: str,
+    corpus: Corpus,
+    machine: Machine,
+    seconds: float,
+    reasons: MutableMapping[str, str],
+    ceiling: int | None = None,
 ) -> dict[str, Start]:
     """Name → start of the bases to search over, our own first.
 
@@ -113,9 +122,10 @@ def choose_bases(
     Args:
         option: auto, scratch, or the one base to use whatever it costs.
         seconds: left for search and training together.
+        ceiling: bytes that training may take by the user's will; None for what is free.
 
     Raises:
-        ModelError: the base that was asked for is not there, or does not fit this machine's memory.
+        ModelError: the base that was asked for is not there, or does not fit this machine's memory or the ceiling.
     """
     if option == SCRATCH:
         reasons["base"] = "from scratch: asked for"
@@ -123,10 +133,11 @@ def choose_bases(
     memory = free_bytes(machine.device)
     if option != "auto":
         folder = resolve(option, home())
-        limits = Limits(Rates(0.0, 0.0, 0.0, machine.precision), None, memory)
+        limits = Limits(Rates(0.0, 0.0, 0.0, machine.precision), None, memory, ceiling=ceiling)
         start, reason = _start(folder, corpus, limits)
         if start is None:
-            raise ModelError(f"base {option!r} cannot be trained on this machine", found=reason)
+            todo = "use a smaller base, or --base scratch"
+            raise ModelError(f"base {option!r} cannot be trained on this machine", found=reason, todo=todo)
         reasons["base"] = f"{option}: asked for; {reason}"
         reasons[f"vocabulary {option}"] = start.why
         return {option: start}
@@ -143,7 +154,7 @@ def choose_bases(
             continue
         rates = rates or probe_rates(machine)
         epochs = LEAST_EPOCHS_OWN if name in own_bases() else LEAST_EPOCHS
-        start, reason = _start(folder, corpus, Limits(rates, seconds, memory, epochs))
+        start, reason = _start(folder, corpus, Limits(rates, seconds, memory, epochs, ceiling))
         reasons[f"base {name}"] = f"{'left out' if start is None else 'searched'}: {reason}"
         if start is not None:
             chosen[name] = start
@@ -166,6 +177,7 @@ def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> B
         first=ours[0] if scratch and ours else None,
         methods=(*best, *(method for method in METHODS if method in allowed - set(best))),
         depth=min(start.shape.num_hidden_layers for start in starts.values()),
+        positions=max(start.positions for start in starts.values()),
         rate=min(1e-3, 1e-4 * (_RATE_OF_ONE / min(parameters(start.shape) for start in starts.values())) ** 0.5),
     )
 
@@ -193,13 +205,14 @@ def _foreign(folder: Path, corpus: Corpus) -> str | None:
     return None
 
 
-def _sample(corpus: Corpus) -> Sequence[Any]:
+def sample_of(corpus: Corpus) -> Sequence[Any]:
+    """Some two hundred rendered training rows, evenly spaced."""
     return corpus.segments[:: max(1, len(corpus.segments) // 200)]
 
 
 def _tokens(tokenizer: Any, corpus: Corpus) -> float:
     """Tokens of the training split, by a sample."""
-    rows = _sample(corpus)
+    rows = sample_of(corpus)
     characters = max(1, sum(len(segment.text) for row in rows for segment in row))
     encoded = encode_all(tokenizer, rows, max_tokens=2**30)
     return sum(len(row.ids) for row in encoded) * corpus.characters / characters
@@ -208,8 +221,8 @@ def _tokens(tokenizer: Any, corpus: Corpus) -> float:
 def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, str]:
     """The start with the methods that fit, or None; and why."""
     tokenizer, shape, ours = corpus.base_tokenizer(folder), *_shape(folder)
-    rows = encode_all(tokenizer, _sample(corpus), max_tokens=2**30)
-    scored = 1.0 if corpus.packed else _scored(rows)
+    rows = encode_all(tokenizer, sample_of(corpus), max_tokens=2**30)
+    scored = scored_share(corpus, rows)
     size = shape.vocab_size if len(tokenizer) * LARGEST_SHARE_KEPT <= FLOOR else FLOOR
     start = Start(
         folder,
@@ -221,7 +234,8 @@ def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, 
         scored,
         shape.max_position_embeddings,
     )
-    steps = max(1, round(1.1 * _tokens(tokenizer, corpus) / _TOKENS_PER_STEP))  # a tenth is padding
+    padded = round(1.1 * _tokens(tokenizer, corpus))  # a tenth is padding
+    steps = max(1, round(padded / _TOKENS_PER_STEP))
     context = min(start.positions, 16 * -(-max(len(row.ids) for row in rows) // 16))
     methods, refusal, acceptance = [], "", ""
     for method in ("full", "last_k", "lora") if ours else ("full", "lora"):
@@ -233,11 +247,14 @@ def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, 
             refusal = reason  # of the last and cheapest one
     if not methods:
         return None, refusal
-    start = _trimmed(replace(start, shape=shape, methods=tuple(methods)), corpus)
+    start = _trimmed(replace(start, shape=shape, methods=tuple(methods), tokens=padded), corpus)
     return start, f"{methods[0]}: {acceptance}; methods {', '.join(methods)}"
 
 
-def _scored(rows: Sequence[Encoded]) -> float:
+def scored_share(corpus: Corpus, rows: Sequence[Encoded]) -> float:
+    """Share of the tokens of `rows` whose prediction is learnt."""
+    if corpus.packed:
+        return 1.0
     return float(sum((row.weights > 0).sum() for row in rows) / max(1, sum(len(row.ids) for row in rows)))
 
 
