@@ -10,7 +10,9 @@ that this search has not tried. Its best trial is judged by the cooled-down bits
 is (that - best of the table) / (median - best), 0 for the best configuration and 1 for what a random one is expected to
 reach. Budgets are told in trials of full length. The portfolio of a corpus is made from the other three.
 
-`anytime` is what the incumbent's regret was on average over the second half of the budget.
+`anytime` is what the incumbent's regret was on average over the second half of the budget. `auto` is what users get:
+the portfolio, then Bayesian optimization, halving, slow starters spared; the methods named `auto - …` leave one part
+out each. Searches that the file holds already are not made again.
 """
 
 from __future__ import annotations
@@ -21,32 +23,33 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from bench_curves import SHARES, SPACE, read
+from search_table import results
 from turns import read_rows
 
 from autogpt.events import Event
 from autogpt.search.executor import Inline, Job
-from autogpt.search.racing import Budget, Racing, Stopper
+from autogpt.search.racing import Budget, Racing, Stopper, Verdict
 from autogpt.search.samplers import Sampler
 from autogpt.search.samplers.auto import AutoSampler
 from autogpt.search.samplers.bayes import BayesSampler
 from autogpt.search.samplers.genetic import GeneticSampler, to_unit
+from autogpt.search.samplers.nsga2 import NSGA2Sampler
 from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.samplers.rl import RLSampler
-from autogpt.search.space import Choice, Config
+from autogpt.search.space import Choice, Config, Space
 from autogpt.search.stopping import Hyperband, Median
 from autogpt.search.study import Limits, optimize
-from autogpt.search.trials import Report, Study, Trial
+from autogpt.search.trials import Direction, Report, Study, Trial
 
 SCORING_S = 0.5
 """What scoring a trial costs, beside its training."""
 BUDGETS = (4.0, 12.0)
-CHECKPOINTS = (0.25, 0.5, 1.0)
 LONGEST_PORTFOLIO = 5
 
 
@@ -120,6 +123,36 @@ class OnTable:
         return dict(self.table.configs[self.table.nearest(self.inner.ask(history), taken)])
 
 
+class AutoThenRandom(AutoSampler):
+    """The portfolio as `AutoSampler` tries it, then random draws: nothing is learned from this search."""
+
+    def __init__(
+        self, space: Space, seed: int = 0, *, direction: Direction, first: Sequence[Mapping[str, Any]]
+    ) -> None:
+        super().__init__(space, seed, direction=direction, first=first)
+        self._then = RandomSampler(space, seed, direction=direction)
+
+
+@dataclass(slots=True)
+class Final:
+    """A rule that never takes back what it said: trials that `inner` stopped once are not gone on with."""
+
+    inner: Stopper
+    _stopped: list[tuple[Report, ...]] = field(default_factory=list)
+
+    @property
+    def rungs(self) -> Sequence[float]:
+        return self.inner.rungs
+
+    def verdict(self, reports: Sequence[Report], history: Sequence[Trial], *, direction: Direction) -> Verdict:
+        if tuple(reports) in self._stopped:  # seconds are among them: no two trials have the same ones
+            return Verdict("stop", "it was stopped before")
+        verdict = self.inner.verdict(reports, history, direction=direction)
+        if verdict.action == "stop":
+            self._stopped.append(tuple(reports))
+        return verdict
+
+
 def portfolio(tables: Sequence[Table], length: int) -> list[int]:
     """Greedy coverage: each next configuration is the one that lowers most what the best of all costs on average."""
     chosen: list[int] = []
@@ -135,34 +168,42 @@ def portfolio(tables: Sequence[Table], length: int) -> list[int]:
     return chosen
 
 
-Method = tuple[Callable[..., Sampler], Callable[[], Stopper]]
+Method = tuple[type[Sampler], Callable[[], Stopper]]
 
+NOTHING = partial(Racing, (1.0,))
 HALVING = partial(Racing, (1 / 9, 1 / 3, 1.0), 1 / 3)
+SPARING = partial(HALVING, spare=0.3)
 METHODS: dict[str, Method] = {
-    "random": (RandomSampler, partial(Racing, (1.0,))),
+    "random": (RandomSampler, NOTHING),
     "random + halving": (RandomSampler, HALVING),
-    "bayes": (BayesSampler, partial(Racing, (1.0,))),
+    "bayes": (BayesSampler, NOTHING),
     "bayes + halving": (BayesSampler, HALVING),
     "bayes + hyperband": (BayesSampler, partial(Hyperband, (1 / 9, 1 / 3, 1.0), 1 / 3)),
     "bayes + median": (BayesSampler, partial(Median, (1 / 9, 1 / 3, 1.0))),
+    "genetic": (GeneticSampler, NOTHING),
     "genetic + halving": (GeneticSampler, HALVING),
+    "nsga2 + halving": (NSGA2Sampler, HALVING),
+    "rl": (RLSampler, NOTHING),
     "rl + halving": (RLSampler, HALVING),
     "halving from 1/27": (BayesSampler, partial(Racing, (1 / 27, 1 / 9, 1 / 3, 1.0), 1 / 3)),
     "halving, half at 1/3, 2/3": (BayesSampler, partial(Racing, (1 / 3, 2 / 3, 1.0), 0.5)),
     "halving, half at 1/6, 1/3": (BayesSampler, partial(Racing, (1 / 6, 1 / 3, 1.0), 0.5)),
     "halving, half at 1/9, 1/3": (BayesSampler, partial(Racing, (1 / 9, 1 / 3, 1.0), 0.5)),
     "halving, spare 0.1": (BayesSampler, partial(HALVING, spare=0.1)),
-    "halving, spare 0.3": (BayesSampler, partial(HALVING, spare=0.3)),
-    "auto": (AutoSampler, HALVING),
-    "auto, spare 0.3": (AutoSampler, partial(HALVING, spare=0.3)),
+    "auto": (AutoSampler, SPARING),
+    "auto - portfolio": (BayesSampler, SPARING),
+    "auto - halving": (AutoSampler, NOTHING),
+    "auto - sparing": (AutoSampler, HALVING),
+    "auto - promotion": (AutoSampler, lambda: Final(SPARING())),
+    "auto - learning": (AutoThenRandom, SPARING),
 }
 
 
 def search(table: Table, others: Sequence[Table], method: str, seed: int, budget: float) -> dict[str, Any]:
     make, rule = METHODS[method]
     clock = [0.0]
-    options = {}
-    if make is AutoSampler:
+    options: dict[str, Any] = {}
+    if issubclass(make, AutoSampler):
         options["first"] = [table.configs[place] for place in portfolio(others, LONGEST_PORTFOLIO)]
     sampler = OnTable(make(SPACE, seed, direction="min", **options), table)
     incumbent: list[tuple[float, float]] = []
@@ -190,17 +231,11 @@ def search(table: Table, others: Sequence[Table], method: str, seed: int, budget
             trials[trial.number] = trial
             best = Study(tuple(trials.values()), "min").best
             assert best is not None
-            incumbent.append((clock[0] / seconds, table.regret(table.configs.index(dict(best.config)))))
-    at = {f"{share:g}": _at(incumbent, share) for share in CHECKPOINTS}
-    anytime = statistics.fmean(_at(incumbent, 0.5 + 0.05 * step) for step in range(11))
+            regret = round(table.regret(table.configs.index(dict(best.config))), 4)
+            if not incumbent or regret != incumbent[-1][1]:
+                incumbent.append((round(clock[0] / seconds, 4), regret))
     row = {"corpus": table.corpus, "method": method, "seed": seed, "budget": budget, "trials": len(trials)}
-    return {**row, "regret": at, "anytime": round(anytime, 4)}
-
-
-def _at(incumbent: Sequence[tuple[float, float]], share: float) -> float:
-    """The regret of the best trial known at that share of the budget; of the first one before there was any."""
-    known = [regret for when, regret in incumbent if when <= share + 1e-9]
-    return round((known or [incumbent[0][1]])[-1], 4)
+    return {**row, "incumbent": incumbent}
 
 
 def tables_of(file: Path) -> list[Table]:
@@ -212,31 +247,21 @@ def tables_of(file: Path) -> list[Table]:
     return [Table(name, tuple(by[name, number] for number in chosen)) for name in corpora]
 
 
-def results(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Mean regret over corpora and seeds at shares of each budget, and the mean rank at its end."""
-    lines = []
-    for budget in sorted({row["budget"] for row in rows}):
-        own = [row for row in rows if row["budget"] == budget]
-        cells = {(row["corpus"], row["seed"], row["method"]): row for row in own}
-        places = sorted({(row["corpus"], row["seed"]) for row in own})
-        methods = [name for name in METHODS if any(row["method"] == name for row in own)]
-        ranks: dict[str, list[float]] = {name: [] for name in methods}
-        for corpus, seed in places:
-            ends = {name: cells[corpus, seed, name]["regret"]["1"] for name in methods}
-            for name in methods:
-                below = sum(value < ends[name] for value in ends.values())
-                same = sum(value == ends[name] for value in ends.values())
-                ranks[name].append(below + (same + 1) / 2)
-        lines += [f"\n### A budget of {budget:g} trials of full length\n"]
-        lines += ["| method | a quarter | half | all | anytime | rank | trials |", "| --- |" + " ---: |" * 6]
-        for name in sorted(methods, key=lambda name: statistics.fmean(ranks[name])):
-            mine = [cells[corpus, seed, name] for corpus, seed in places]
-            shown = [statistics.fmean(row["regret"][f"{share:g}"] for row in mine) for share in CHECKPOINTS]
-            shown.append(statistics.fmean(row["anytime"] for row in mine))
-            trials = statistics.fmean(row["trials"] for row in mine)
-            values = " | ".join(f"{value:.3f}" for value in shown)
-            lines.append(f"| {name} | {values} | {statistics.fmean(ranks[name]):.2f} | {trials:.0f} |")
-    return lines
+def measure(options: argparse.Namespace) -> None:
+    """Makes the searches that the file does not hold yet, and appends a row for each."""
+    tables = tables_of(options.curves)
+    known = read_rows(options.out) if options.out.exists() else []
+    done = {(row["corpus"], row["method"], row["seed"], row["budget"]) for row in known}
+    with options.out.open("a", encoding="utf-8") as file:
+        for table in tables:
+            others = [other for other in tables if other is not table]
+            for method in options.methods:
+                for budget in BUDGETS:
+                    for seed in range(options.seeds):
+                        if (table.corpus, method, seed, budget) not in done:
+                            row = search(table, others, method, seed, budget)
+                            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                print(table.corpus, method, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -246,7 +271,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--portfolio", type=Path)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS), metavar="METHOD")
     options = parser.parse_args()
     if options.table:
         print("\n".join(results(read_rows(options.table))))
@@ -257,16 +282,7 @@ def main() -> None:
             regrets = " ".join(f"{table.regret(place):.2f}" for table in tables)
             print(json.dumps(tables[0].configs[place]), regrets)
         return
-    tables = tables_of(options.curves)
-    with options.out.open("a", encoding="utf-8") as file:
-        for table in tables:
-            others = [other for other in tables if other is not table]
-            for method in options.methods:
-                for budget in BUDGETS:
-                    for seed in range(options.seeds):
-                        row = search(table, others, method, seed, budget)
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                print(table.corpus, method, file=sys.stderr, flush=True)
+    measure(options)
 
 
 if __name__ == "__main__":

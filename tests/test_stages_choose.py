@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
 from autogpt.search.study import Report, Study, Trial
-from autogpt.stages_choose import choose
+from autogpt.stages_choose import choose, gains_over_default, is_improvement
 from autogpt.store.artifacts import RunFolder
 from autogpt.tasks.spec import TaskKind
 
@@ -95,6 +96,38 @@ def test_where_nothing_can_be_compared_the_best_is_chosen(tmp_path: Path, trials
     study, run, _ = _judged(tmp_path, *trials)
     assert study.chosen is study.best
     assert "winner" not in run.reasons
+
+
+def test_gains_are_those_of_the_last_share_that_both_have() -> None:
+    trials = (_trial(0, DEFAULT, {1 / 3: 0.2, 1.0: 0.5}), _trial(1, OTHER, {1 / 3: 0.9, 1.0: 0.95}))
+    stopped = (_trial(2, {"lr": 3}, {1 / 3: 0.1}), _trial(3, {"lr": 4}, {1 / 3: 0.1, 1.0: 0.2}))
+    rng = np.random.default_rng(1)
+    tables = {
+        (number, share): (np.stack([rng.random(40) < 0.5, np.ones(40)], axis=1).astype(float), rng.random((40, 2)))
+        for number in (0, 1)
+        for share in (1 / 3, 1.0)
+    }
+    spec: Any = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
+    study = Study((*trials, *stopped), "max")
+    found = gains_over_default(study, DEFAULT, spec, lambda number, share: tables.get((number, share)))
+    ours, theirs = tables[1, 1.0], tables[0, 1.0]
+    assert found == {  # three came that far, so two could have been better, by either of two measures
+        "accuracy": gain_of("accuracy", ours[0], theirs[0], trials=4),
+        "loss": loss_gain_of(ours[1], theirs[1], labels=True, trials=4),
+    }
+    del tables[0, 1.0]
+    found = gains_over_default(study, DEFAULT, spec, lambda number, share: tables.get((number, share)))
+    assert found["accuracy"] == gain_of("accuracy", tables[1, 1 / 3][0], tables[0, 1 / 3][0], trials=6)
+    assert gains_over_default(study, {"lr": 9}, spec, lambda number, share: tables.get((number, share))) == {}
+
+
+def test_an_improvement_is_by_the_metric_or_by_the_loss_alone_where_the_metric_is_no_worse() -> None:
+    real, level, worse = (Gain(difference, p, 0.1, 40, 1) for difference, p in ((0.2, 0.01), (0.0, 1.0), (-0.2, 0.01)))
+    assert is_improvement({"accuracy": real})
+    assert is_improvement({"accuracy": real, "loss": worse})
+    assert is_improvement({"accuracy": level, "loss": real})
+    assert not is_improvement({"accuracy": worse, "loss": real})
+    assert not is_improvement({"accuracy": level, "loss": level})
 
 
 def _sized(trial: Trial, parameters: int, row_ms: float) -> Trial:

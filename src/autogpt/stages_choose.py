@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
+from autogpt.evaluation.metrics import Array
 from autogpt.run import Run
 from autogpt.search.pareto import trade_offs
 from autogpt.search.trials import Study, Trial
 from autogpt.stages import Bench
-from autogpt.tasks.spec import TaskKind
+from autogpt.store.artifacts import RunFolder
+from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["choose", "keep_default_within_noise"]
+__all__ = ["RowsAt", "choose", "gains_over_default", "is_improvement", "keep_default_within_noise"]
+
+RowsAt: TypeAlias = Callable[[int, float], tuple[Array, Array] | None]
+"""(number of the trial, share of it) → what each validation row gave then: the metric's statistics [n, k], and nats and
+what they are divided by [n, 2], as in `Judgement`; None where that was not kept."""
 
 
 def choose(run: Run, bench: Bench, study: Study) -> Study:
@@ -31,22 +39,42 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     Better by the metric, or no worse by the metric and better by the loss on the same rows: where a score counts hits
     on a hundred rows, the loss shows what it cannot.
     """
-    best = study.best
-    default = next((trial for trial in study.trials if trial.config == bench.space.default), None)
-    if best is None or default is None or best is default or default.score is None:
-        return study
-    gains = _gains(run, bench, (best, default), study.trials)
-    if not gains:
+    best, gains = study.best, gains_over_default(study, bench.space.default, bench.spec, partial(_rows_in, run.folder))
+    if best is None or not gains:
         return study
     told = _told(gains)
-    if _is_better(gains):
+    if is_improvement(gains):
         run.reasons["winner"] = f"trial {best.number} is better than the default configuration ({told})"
         return study
     run.reasons["winner"] = (
         f"the default configuration: trial {best.number} scored best, without a significant gain over it ({told})"
     )
     run.emit("pipeline.note", message=f"no significant gain over the default configuration, which is kept ({told})")
-    return replace(study, kept=default)
+    return replace(study, kept=_with_config(study, bench.space.default))
+
+
+def gains_over_default(study: Study, default: Mapping[str, Any], spec: TaskSpec, rows: RowsAt) -> dict[str, Gain]:
+    """What the best trial gains over the one of the default configuration, at the last share where rows of both are
+    known: name of the metric, and "loss" where that is another measure → gain, the metric first.
+
+    Corrected for the trials that came that far, and for the two measures. Empty where there is nothing to compare: the
+    default is the best, was not tried or failed, or the two have no scored share in common. Whether that is enough to
+    claim an improvement says `is_improvement`.
+    """
+    best, own = study.best, _with_config(study, default)
+    if best is None or own is None or best is own or own.score is None:
+        return {}
+    return _gains(spec, rows, (best, own), study.trials)
+
+
+def is_improvement(gains: Mapping[str, Gain]) -> bool:
+    """Whether gains, the metric's first, are real: by the metric, or no worse by the metric and real by the loss."""
+    by_metric, *by_loss = gains.values()
+    return by_metric.is_real or (by_metric.difference >= 0 and any(gain.is_real for gain in by_loss))
+
+
+def _with_config(study: Study, config: Mapping[str, Any]) -> Trial | None:
+    return next((trial for trial in study.trials if trial.config == config), None)
 
 
 def _cheapest_as_good(run: Run, bench: Bench, study: Study, prefer: str) -> Study:
@@ -60,7 +88,7 @@ def _cheapest_as_good(run: Run, bench: Bench, study: Study, prefer: str) -> Stud
         trial = next(trial for trial in study.trials if trial.number == one.number)
         if trial is chosen or cost(one) >= cost(known[chosen.number]):
             break
-        gains = _gains(run, bench, (chosen, trial), (chosen, trial))
+        gains = _gains(bench.spec, partial(_rows_in, run.folder), (chosen, trial), (chosen, trial))
         if gains and not any(gain.is_real for gain in gains.values()):
             other = known[chosen.number]
             run.reasons["preferred"] = (
@@ -76,27 +104,30 @@ def _told(gains: Mapping[str, Gain]) -> str:
     return "; ".join(f"{name}: {gain}" for name, gain in gains.items())
 
 
-def _is_better(gains: Mapping[str, Gain]) -> bool:
-    """By the metric; or no worse by the metric, and by the loss."""
-    by_metric, *by_loss = gains.values()
-    return by_metric.is_real or (by_metric.difference >= 0 and any(gain.is_real for gain in by_loss))
+def _rows_in(folder: RunFolder, number: int, share: float) -> tuple[Array, Array] | None:
+    """What the run's folder holds of that trial."""
+    file = folder.rows(number, share)
+    if not file.exists():
+        return None
+    with np.load(file) as found:
+        return found["rows"], found["losses"]
 
 
-def _gains(run: Run, bench: Bench, pair: tuple[Trial, Trial], trials: Sequence[Trial]) -> dict[str, Gain]:
+def _gains(spec: TaskSpec, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequence[Trial]) -> dict[str, Gain]:
     """Name → gain of the first of the pair over the second where both were scored last, corrected for the trials that
     came that far: by the metric, and by the loss where that is not the metric. Empty where the two never met."""
-    spec, known, others = bench.spec, [], 0
-    for share in sorted(set.intersection(*({report.share for report in trial.reports} for trial in pair))):
-        files = [run.folder.rows(trial.number, share) for trial in pair]
-        if all(file.exists() for file in files):
-            known, others = files, sum(trial.score_at(share) is not None for trial in trials) - 1
-    if not known:
+    shares = set.intersection(*({report.share for report in trial.reports} for trial in pair))
+    for share in sorted(shares, reverse=True):
+        one, other = (rows(trial.number, share) for trial in pair)
+        if one is not None and other is not None:
+            break
+    else:
         return {}
-    best, default = (np.load(file) for file in known)
+    others = sum(trial.score_at(share) is not None for trial in trials) - 1
     if spec.metric == "bits_per_byte":
-        return {spec.metric: gain_of(spec.metric, best["rows"], default["rows"], trials=others)}
+        return {spec.metric: gain_of(spec.metric, one[0], other[0], trials=others)}
     labels = spec.kind is TaskKind.CLASSIFICATION
     return {
-        spec.metric: gain_of(spec.metric, best["rows"], default["rows"], trials=2 * others),
-        "loss": loss_gain_of(best["losses"], default["losses"], labels=labels, trials=2 * others),
+        spec.metric: gain_of(spec.metric, one[0], other[0], trials=2 * others),
+        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=2 * others),
     }
