@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from autogpt.data.batching import Batches, BatchPlan, Encoded
@@ -60,7 +59,9 @@ def test_it_learns_and_its_rate_falls(tmp_path: Path) -> None:
     events = _run(candidate, _plan(tmp_path, seconds=3.0))
     steps = [event for event in events if event.kind == "training.step"]
     assert _loss(candidate) < 0.7 * before
-    assert steps[-1].data["lr"] < 0.5 * steps[0].data["lr"]  # a machine that is busy at the end cuts the cool-down short
+    assert (
+        steps[-1].data["lr"] < 0.5 * steps[0].data["lr"]
+    )  # a machine that is busy at the end cuts the cool-down short
     assert events[-1].data["final"]
     assert not candidate.model.training
 
