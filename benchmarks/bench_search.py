@@ -11,8 +11,8 @@ is (that - best of the table) / (median - best), 0 for the best configuration an
 reach. Budgets are told in trials of full length. The portfolio of a corpus is made from the other three.
 
 `anytime` is what the incumbent's regret was on average over the second half of the budget. `auto` is what users get:
-the portfolio, then Bayesian optimization, halving, slow starters spared; the methods named `auto - …` leave one part
-out each. Searches that the file holds already are not made again.
+the portfolio, then Bayesian optimization, halving that begins with the best of three, slow starters spared; the methods
+named `auto - …` leave one part out each. Searches that the file holds already are not made again.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ Method = tuple[type[Sampler], Callable[[], Stopper]]
 
 NOTHING = partial(Racing, (1.0,))
 HALVING = partial(Racing, (1 / 9, 1 / 3, 1.0), 1 / 3)
-SPARING = partial(HALVING, spare=0.3)
+SPARING = partial(HALVING, spare=0.3, wait=2)
 METHODS: dict[str, Method] = {
     "random": (RandomSampler, NOTHING),
     "random + halving": (RandomSampler, HALVING),
@@ -193,7 +193,8 @@ METHODS: dict[str, Method] = {
     "auto": (AutoSampler, SPARING),
     "auto - portfolio": (BayesSampler, SPARING),
     "auto - halving": (AutoSampler, NOTHING),
-    "auto - sparing": (AutoSampler, HALVING),
+    "auto - sparing": (AutoSampler, partial(HALVING, wait=2)),
+    "auto - waiting": (AutoSampler, partial(HALVING, spare=0.3)),
     "auto - promotion": (AutoSampler, lambda: Final(SPARING())),
     "auto - learning": (AutoThenRandom, SPARING),
 }

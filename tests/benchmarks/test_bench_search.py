@@ -44,7 +44,7 @@ def test_without_learning_the_portfolio_comes_first_and_then_random_draws() -> N
 
 def test_every_part_of_auto_is_left_out_once() -> None:
     parts = {name.removeprefix("auto - ") for name in METHODS if name.startswith("auto - ")}
-    assert parts == {"portfolio", "halving", "sparing", "promotion", "learning"}
+    assert parts == {"portfolio", "halving", "waiting", "sparing", "promotion", "learning"}
 
 
 def test_the_page() -> None:

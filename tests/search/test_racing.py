@@ -25,6 +25,16 @@ def test_the_first_is_judged_against_nobody() -> None:
     assert action(Racing(RUNGS, min_others=2), 0.0, [1.0, 1.0]) == "stop"
 
 
+def test_a_trial_waits_at_the_first_rung_alone_for_others_to_compare_with() -> None:
+    racing = Racing(RUNGS, wait=2)
+    assert [action(racing, 3.0, others) for others in ([], [1.0], [1.0, 2.0])] == ["stop", "stop", "go"]
+    assert action(racing, 1.0, [3.0, 2.0]) == "stop"
+    verdict = racing.verdict([Report(1 / 9, 3.0)], [ended(0, 1.0)], direction="max")
+    assert verdict.reason == "waits at 11% for 1 more trials to compare with"
+    further = [Report(1 / 9, 3.0), Report(1 / 3, 3.0)]
+    assert racing.verdict(further, [], direction="max").action == "go"
+
+
 def test_values_decide_and_not_scores() -> None:
     history = [Trial(0, {}, "stopped", (Report(1 / 9, 0.5, value=0.2),))]
     assert Racing(RUNGS).verdict([Report(1 / 9, 0.4, value=0.3)], history, direction="max").action == "go"

@@ -248,7 +248,7 @@ def test_wrong_numbers() -> None:
 
 
 def test_rules_by_name() -> None:
-    assert stopper("halving", RUNGS, 0.5, 0.2) == Racing(RUNGS, 0.5, spare=0.2)
+    assert stopper("halving", RUNGS, 0.5, 0.2) == Racing(RUNGS, 0.5, spare=0.2, wait=2)
     assert stopper("hyperband", RUNGS, 0.5, 0.2) == Hyperband(RUNGS, 0.5)
     assert stopper("median", RUNGS, 0.5, 0.2) == Median(RUNGS)
     nobody = stopper("none", RUNGS, 0.5, 0.2)

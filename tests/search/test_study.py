@@ -64,13 +64,14 @@ def search(
     keep: float = 1 / 3,
     history: tuple[Trial, ...] = (),
     max_trials: int = 12,
+    wait: int = 0,
 ) -> tuple[Study, list[Event]]:
     sampler = sampler or RandomSampler(quadratic_space(), 0, direction="max")
     run = optimize(
         sampler.space,
         Inline(objective),
         sampler,
-        Racing(RUNGS, keep),
+        Racing(RUNGS, keep, wait=wait),
         Budget(seconds, objective.clock),
         history=history,
         limits=Limits(max_trials),
@@ -140,6 +141,31 @@ def test_a_stopped_trial_goes_on_when_it_would_pass_now() -> None:
     assert [job.after for job in objective.jobs if job.number == 2] == [0.0, RUNGS[0]]
     assert study.trials[2].share == RUNGS[1]
     assert study.trials[2].seconds == pytest.approx(3.0)  # of its own: those of others in between do not count
+
+
+def test_the_best_of_three_goes_on_first_and_then_the_default_for_comparison() -> None:
+    class Given(RandomSampler):
+        def ask(self, history: Any) -> dict[str, Any]:
+            return {"x": 1.5, "y": 1.0, "z": 1.0} if len(history) == 2 else super().ask(history)
+
+    leader = 2
+    study, events = search(Quadratic(Clock()), sampler=Given(quadratic_space(), 5, direction="max"), wait=2)
+    assert study.best is study.trials[leader]
+    reported = [
+        (event.data["number"], event.data["share"]) for event in events if event.kind == "search.trial_reported"
+    ]
+    assert reported[:5] == [(0, RUNGS[0]), (1, RUNGS[0]), (2, RUNGS[0]), (leader, RUNGS[1]), (leader, 1.0)]
+    assert reported[5:7] == [(0, RUNGS[1]), (0, 1.0)]
+    again = [event.data["reason"] for event in events if event.kind == "search.trial_started" and event.data["share"]]
+    assert "the others are compared with the default" in again
+
+
+@pytest.mark.parametrize("max_trials", [1, 2])
+def test_a_trial_that_waits_in_vain_goes_on_at_the_end(max_trials: int) -> None:
+    study, _ = search(Quadratic(Clock()), max_trials=max_trials, wait=2)
+    assert study.best is not None
+    assert (len(study.trials), study.best.state) == (max_trials, "finished")
+    assert study.ended == f"{max_trials} trials have run"
 
 
 def test_seconds_are_measured_by_the_clock() -> None:

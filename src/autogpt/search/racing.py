@@ -57,6 +57,8 @@ class Racing:
         rungs: shares of a trial's full length at which it is judged, ascending; at 1 it is through.
         keep: share of the scores of a rung that pass; 1 stops nobody.
         min_others: a rung with fewer other scores than this judges nobody.
+        wait: a trial waits at the first rung until so many others have come there: the first one would else run to its
+            end with nothing to compare it with.
         spare: a slow starter goes on all the same when the chance that its loss ends below the incumbent's is above
             this (see `curves.chance_to_lead`); 1 spares nobody.
 
@@ -67,6 +69,7 @@ class Racing:
     keep: float = 1 / 3
     min_others: int = 1
     spare: float = 1.0
+    wait: int = 0
 
     def __post_init__(self) -> None:
         rungs = tuple(self.rungs)
@@ -99,6 +102,8 @@ class Racing:
             return Verdict("go", "between rungs")
         score, value = reports[-1].score, reports[-1].value
         others = [there for trial in history if (there := trial.value_at(rung)) is not None]
+        if rung == self.rungs[0] and len(others) < self.wait:
+            return Verdict("stop", f"waits at {rung:.0%} for {self.wait - len(others)} more trials to compare with")
         if len(others) < self.min_others:
             return Verdict("go", f"only {len(others)} other trials have reached {rung:.0%}, too few to judge")
         place = 1 + sum(is_better(other, value, direction) for other in others)

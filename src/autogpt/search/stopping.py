@@ -23,6 +23,11 @@ _LEAST_RUNG_S = 3.0
 """Scoring takes about a second, and a model that trained for less tells little."""
 
 
+_WAIT = 2
+"""The best of three at the first rung goes on: after a seventh of four trials' time a search is where it is after six
+tenths with the first one going on at once, and it ends the same (benchmarks/results/search.md)."""
+
+
 def rungs_for(full_s: float) -> tuple[float, ...]:
     """The rungs of trials that train for so many seconds: a ninth and a third, later where a ninth is next to nothing.
 
@@ -41,7 +46,7 @@ def stopper(name: str, rungs: Sequence[float], keep: float, spare: float) -> Sto
     """
     match name:
         case "halving":
-            return Racing(rungs, keep, spare=spare)
+            return Racing(rungs, keep, spare=spare, wait=_WAIT)
         case "hyperband":
             return Hyperband(rungs, keep)
         case "median":

@@ -143,11 +143,35 @@ class _Search:
                 if (job := self._job(trial)) is not None:
                     return self._start(trial, job, self._why.get(trial.number, "it was interrupted"))
                 self.trials[trial.number] = replace(trial, state="stopped", reason=TIME_IS_USED)
+        if (job := self._default_follows()) is not None:
+            return job
         for trial in self._stopped():
             verdict = self._verdict(trial)
             if verdict.action == "go" and (job := self._job(trial)) is not None:
                 return self._start(trial, job, verdict.reason)
-        return self._new()
+        if (job := self._new()) is not None or self.running:
+            return job
+        return self._last_resort()
+
+    def _default_follows(self) -> Job | None:
+        """The default configuration goes as far as the first trial that ends: what is better than it is said of scores
+        at the same length."""
+        default = self.trials.get(0)
+        if default is None or default.state != "stopped" or default.config != self.space.default:
+            return None
+        if not any(trial.state == "finished" for trial in self.trials.values()):
+            return None
+        job = self._job(default)
+        return None if job is None else self._start(default, job, "the others are compared with the default")
+
+    def _last_resort(self) -> Job | None:
+        """Where nothing new can be started and no trial has come to its end: the best one goes on."""
+        if any(trial.state == "finished" for trial in self.trials.values()):
+            return None
+        for trial in self._stopped():
+            if (job := self._job(trial)) is not None:
+                return self._start(trial, job, f"no other trial can be started ({self.ended})")
+        return None
 
     def _stopped(self) -> list[Trial]:
         """Trials that the race stopped: those first that came furthest, and of these the best."""
