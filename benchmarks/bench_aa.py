@@ -39,8 +39,9 @@ from autogpt.config import SearchConfig
 from autogpt.evaluation.metrics import Array
 from autogpt.events import Event
 from autogpt.search.executor import Inline, Job
-from autogpt.search.racing import Budget, Racing
+from autogpt.search.racing import Budget
 from autogpt.search.space import Choice, Config, Parameter, Space
+from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial, ranking_value
 from autogpt.stages_choose import gains_over_default, is_improvement
@@ -91,7 +92,7 @@ def replayed(pool: Pool, drawn: Sequence[Training]) -> dict[str, Any]:
         assert judged.losses is not None
         return judged.rows, judged.losses
 
-    rule = Racing(RUNGS, options.keep, spare=options.spare)
+    rule = stopper(options.stopping, RUNGS, options.keep, options.spare)
     run = optimize(space, Inline(objective), sampler, rule, Budget(1e9), limits=Limits(TRIALS))
     while True:
         try:

@@ -86,7 +86,7 @@ def show_model(
     metric = summary["metric"]
     score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
     baselines = ", ".join(f"{b['name']} {show.number(b['value'])}" for b in summary.get("baselines") or ())
-    judged = f"on {metric['n']} rows" if "n" in metric else summary["unfinished"]
+    judged = f"on {metric['n']} rows" if "n" in metric else f"(not finished: {summary['unfinished']})"
     facts = [
         ("sentence", found.spec.description),
         *show.task(found.spec.model_dump(mode="json"), Text("en")),
