@@ -27,8 +27,8 @@ from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
 from autogpt.stages import Bench, judge, set_up
-from autogpt.stages_search import TrialRunner, _is_small_enough
-from autogpt.store.artifacts import RunFolder
+from autogpt.stages_search import TrialRunner, _is_small_enough, _sampler
+from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.understand import understand
 from autogpt.training.admission import Admission, Ceilings
@@ -206,6 +206,26 @@ def test_what_is_above_a_ceiling_is_not_tried_and_told_once(data: Path, tmp_path
     assert len(events) == 1
     assert "width 512" in run.reasons["ceilings"]
     assert run.reasons["ceilings"].endswith("search.max_parameters allows 1,000,000")
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_search_begins_with_what_won_on_a_similar_task_unless_it_is_fresh(
+    runner: TrialRunner, tmp_path: Path, fresh: bool
+) -> None:
+    bench, default = runner.bench, runner.bench.space.default
+    spec, winner = bench.spec.model_dump(mode="json"), {**default, "lr": 3.3e-3}
+    with Store(tmp_path / "home") as store:
+        past = store.start_run("past", spec=spec, fingerprint="other", config={}, budget_s=60.0)
+        for number, config in enumerate([default, {**default, "lr": 1e-3}, winner]):
+            trial = Trial(number, config, "finished", (Report(1.0, 0.6 + 0.1 * number),))
+            store.record_trial(past.id, trial.to_dict())
+        write_json(past.folder / "report.json", {"splits": {"train": len(bench.dataset.train)}})
+        store.finish_run(past.id, "finished")
+        row = store.start_run("new", spec=spec, fingerprint="own", config={"fresh": fresh}, budget_s=60.0)
+        run = Run(row, RunFolder(row.folder), runner.config, store, Budget(60.0), [])
+        first = Trial(0, default, "stopped", (Report(0.1, 0.5),))
+        assert (_sampler(run, bench).ask([first]) == winner) is not fresh
+        assert (f"best of run {past.id}" in run.reasons.get("first", "")) is not fresh
 
 
 @pytest.mark.slow

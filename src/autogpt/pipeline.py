@@ -58,7 +58,7 @@ def fit(
         data: a file (or folder) of training rows.
         test: rows kept for the final evaluation; without it a part of `data` is sealed for that.
         name: what to call the model; derived from the file's name when not given.
-        fresh: search anew although a model of the same task and data is known.
+        fresh: search anew, without a model of the same task and data and without what past searches found.
         consumers: are handed every event.
         options: top-level options of `RunConfig`, such as `budget="2m"`, in place of those in `config`.
 
@@ -92,6 +92,7 @@ def fit(
         "files": [str(file.resolve()) for file in files],
         "name": wanted,
         "known_task": known is not None,
+        "fresh": fresh,
         "config": config.model_dump(mode="json"),
     }
     row = store.start_run(wanted, spec=understood, fingerprint=fingerprint, config=document, budget_s=budget.seconds)

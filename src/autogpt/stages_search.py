@@ -177,7 +177,7 @@ def _sampler(run: Run, bench: Bench) -> Sampler:
         return sampler
     spec, start = run.store.task(run.row.task_key)[0], bench.space.default["start"]
     features = features_of(spec, rows=len(bench.dataset.train), start=start, budget_s=run.row.budget_s)
-    past = past_searches(run.store, features, before=run.row.created)
+    past = [] if run.row.config.get("fresh") else past_searches(run.store, features, before=run.row.created)
     proposals = first_configs(bench.space, features, past, bar=seeds_alone)
     if told := dict.fromkeys(one.origin for one in proposals if one.run is not None):
         run.reasons["first"] = "; ".join(told)

@@ -42,7 +42,9 @@ def fit(
     sampler: Annotated[
         str | None, typer.Option("--sampler", help="auto, random, bayes, gp, genetic, rl, nsga2 or llm.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh/--no-fresh", help="Start anew though the task is known.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--no-fresh", help="Start anew, without known models and past searches.")
+    ] = False,
     config: common.ConfigOption = None,
     overrides: common.SetOption = None,
     as_json: common.JsonFlag = False,
