@@ -5,20 +5,24 @@
 
 Arms: `auto`, as a user gets it; `default`, the default configuration trained for the whole budget; `full bayes`,
 Bayesian optimization from random draws whose trials all run to their end. Runs go one after the other on the whole
-machine, the arms of a task and seed in turn, and those that the file holds already are not made again. The table has
-each arm's mean score on the sealed test rows, and the difference of `auto` to the others, with Wilcoxon's signed-rank
-test over pairs of task and seed. Differences are in each metric's direction: positive is better. Below it stand the
-longest run as a share of its budget, and the mean share that went into neither training nor scoring.
+machine, or with `--side-by-side N` so many at a time with a thread each; the arms of a task and seed follow each other,
+and those that the file holds already are not made again. Nothing is learnt from one run for the next (`--fresh`).
+
+The table has each arm's mean score on the sealed test rows, and the difference of `auto` to the others, with Wilcoxon's
+signed-rank test over pairs of task and seed. Differences are in each metric's direction: positive is better. Below it
+stand the longest run as a share of its budget, and the mean share that went into neither training nor scoring.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +40,28 @@ ARMS = {
 }
 
 
-def run(task: dict[str, Any], folder: Path, arm: str, seed: int, budget: str) -> dict[str, Any]:
+def run(task: dict[str, Any], arm: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    folder, budget = options.tasks.parent, options.budget
+    threads = "auto" if options.side_by_side == 1 else "1"
     files = ["--data", str(folder / task["train"]), "--test", str(folder / task["test"])]
-    options = ["--budget", budget, "--base", "scratch", "--set", f"seed={seed}", *ARMS[arm], "--fresh", "--json"]
+    fixed = ["--budget", budget, "--base", "scratch", "--set", f"seed={seed}", "--set", f"training.threads={threads}"]
     name = f"live-{task['id']}-{arm}-{seed}".replace("_", "-").replace(" ", "-")
-    command = ["autogpt", "fit", task["description_en"], *files, *options, "--name", name]
+    command = [
+        "autogpt",
+        "fit",
+        task["description_en"],
+        *files,
+        *fixed,
+        *ARMS[arm],
+        "--fresh",
+        "--json",
+        "--name",
+        name,
+    ]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    row = {"id": task["id"], "arm": arm, "seed": seed, "budget": budget, "commit": commit(), "machine": machine()}
+    row = {"id": task["id"], "arm": arm, "seed": seed, "budget": budget, "threads": threads}
+    row |= {"commit": commit(), "machine": machine()}
     row["wall_s"] = round(time.perf_counter() - began, 1)
     if done.returncode:
         return {**row, "error": done.stderr.strip().splitlines()[-1:]}
@@ -56,18 +74,21 @@ def run(task: dict[str, Any], folder: Path, arm: str, seed: int, budget: str) ->
 
 
 def measure(options: argparse.Namespace) -> None:
-    done = read_rows(options.out) if options.out.exists() else []
-    known = {(row["id"], row["arm"], row["seed"], row["budget"]) for row in done}
+    made = read_rows(options.out) if options.out.exists() else []
+    known = {(row["id"], row["arm"], row["seed"], row["budget"]) for row in made}
     tasks = {row["id"]: row for row in read_rows(options.tasks)}
-    with options.out.open("a", encoding="utf-8") as file:
-        for seed in range(options.seeds):
-            for name in options.only or TASKS:
-                for arm in ARMS:
-                    if (name, arm, seed, options.budget) not in known:
-                        row = run(tasks[name], options.tasks.parent, arm, seed, options.budget)
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                        file.flush()
-                        print(name, arm, seed, row.get("metric", row.get("error")), row["wall_s"], flush=True)
+    wanted = [
+        (name, arm, seed)
+        for seed, name, arm in itertools.product(range(options.seeds), options.only or TASKS, ARMS)
+        if (name, arm, seed, options.budget) not in known
+    ]
+    with ThreadPoolExecutor(options.side_by_side) as pool, options.out.open("a", encoding="utf-8") as file:
+        running = [pool.submit(run, tasks[name], arm, seed, options) for name, arm, seed in wanted]
+        for done in as_completed(running):
+            row = done.result()
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            print(row["id"], row["arm"], row["seed"], row.get("metric", row.get("error")), row["wall_s"], flush=True)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -104,6 +125,7 @@ def main() -> None:
     parser.add_argument("tasks", type=Path, nargs="?")
     parser.add_argument("--budget", default="10m")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="runs at a time, with a thread each")
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
