@@ -57,9 +57,9 @@ def gains_over_default(study: Study, default: Mapping[str, Any], spec: TaskSpec,
     """What the best trial gains over the one of the default configuration, at the last share where rows of both are
     known: name of the metric, and "loss" where that is another measure → gain, the metric first.
 
-    Corrected for the trials that came that far, and for the two measures. Empty where there is nothing to compare: the
-    default is the best, was not tried or failed, or the two have no scored share in common. Whether that is enough to
-    claim an improvement says `is_improvement`.
+    Corrected for the trials that came that far, but not for the two measures: a lucky seed is lucky in both. Empty when
+    there is nothing to compare: the default is the best, was not tried or failed, or the two have no scored share in
+    common. Whether that is enough to claim an improvement says `is_improvement`.
     """
     best, own = study.best, _with_config(study, default)
     if best is None or own is None or best is own or own.score is None:
@@ -128,6 +128,6 @@ def _gains(spec: TaskSpec, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequ
         return {spec.metric: gain_of(spec.metric, one[0], other[0], trials=others)}
     labels = spec.kind is TaskKind.CLASSIFICATION
     return {
-        spec.metric: gain_of(spec.metric, one[0], other[0], trials=2 * others),
-        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=2 * others),
+        spec.metric: gain_of(spec.metric, one[0], other[0], trials=others),
+        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=others),
     }
