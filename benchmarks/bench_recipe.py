@@ -284,18 +284,15 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def race_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    lines = ["| corpus | plain GPT, bits per byte | CPU seconds | ours, seconds to it | ratio |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for name in dict.fromkeys(sorted(row["corpus"] for row in rows)):
-        found: list[tuple[float, float]] = []
-        for row in (row for row in rows if row["corpus"] == name and row["what"] == "reference"):
-            ours = next(r for r in rows if r["corpus"] == name and r["what"] == "curve" and r["seed"] == row["seed"])
-            needed = seconds_to(row["bpb"], ours["points"])
-            found.append((row["bpb"], math.inf if needed is None else needed))
-        limit, middle = rows[0]["seconds"], statistics.median(seconds for _, seconds in found)
-        lines.append(
-            f"| {name} | {_mean(bpb for bpb, _ in found)} | {limit:.0f} | {middle:.1f} | {limit / middle:.2f} |"
-        )
+    lines = ["| corpus | CPU seconds | seeds | plain GPT, bits per byte | ours, seconds to it | ratio |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    raced = [row for row in rows if row["what"] != "tuning"]
+    for limit, name in sorted({(row["seconds"], row["corpus"]) for row in raced}, reverse=True):
+        own = {(r["what"], r["seed"]): r for r in raced if (r["seconds"], r["corpus"]) == (limit, name)}
+        pairs = [(own["reference", s], own["curve", s]) for what, s in own if what == "reference"]
+        needed = [seconds_to(plain["bpb"], ours["points"]) or math.inf for plain, ours in pairs]
+        middle, plain = statistics.median(needed), _mean(plain["bpb"] for plain, _ in pairs)
+        lines.append(f"| {name} | {limit:.0f} | {len(pairs)} | {plain} | {middle:.1f} | {limit / middle:.2f} |")
     return lines
 
 
