@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
+from autogpt.search.racing import Budget
 from autogpt.search.study import Report, Study, Trial
 from autogpt.stages_choose import choose, gains_over_default, is_improvement
 from autogpt.store.artifacts import RunFolder
@@ -29,6 +30,7 @@ def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> T
 
 def _judged(tmp_path: Path, *trials: Trial, prefer: str = "score") -> tuple[Study, Any, list[str]]:
     run: Any = SimpleNamespace(folder=RunFolder(tmp_path), reasons={}, emit=lambda kind, message: told.append(message))
+    run.budget = Budget(100.0, lambda: 0.0)
     spec = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
     bench: Any = SimpleNamespace(spec=spec, space=SimpleNamespace(default=DEFAULT))
     told: list[str] = []
@@ -50,6 +52,38 @@ def test_a_clear_winner_is_gone_on_with(tmp_path: Path) -> None:
     assert study.chosen is study.trials[1]
     assert "better than the default configuration (accuracy: Δ=+0.4" in run.reasons["winner"]
     assert not told
+
+
+def _falling(number: int, config: dict[str, int], losses: tuple[float, float], scores: tuple[float, float]) -> Trial:
+    """Scored after 5 and after 10 seconds."""
+    reports = [
+        Report(share, score, 10 * share, {"loss": loss})
+        for share, score, loss in zip((0.5, 1.0), scores, losses, strict=True)
+    ]
+    return Trial(number, config, "finished", tuple(reports), 10.0)
+
+
+@pytest.mark.parametrize(("before", "kept"), [(1.2, 1), (1.0, 0)])
+def test_a_winner_that_falls_behind_by_the_end_is_not_gone_on_with(before: float, kept: int, tmp_path: Path) -> None:
+    """Ten times the time is to come. The default goes on from 1.2, by 0.2 each time it doubles; the other from 0.9."""
+    default = _falling(0, DEFAULT, (1.4, 1.2), (0.2, 0.3))
+    study, run, _ = _judged(tmp_path, default, _falling(1, OTHER, (before, 0.9), (0.7, 0.9)))
+    assert study.best is study.trials[1]
+    assert study.chosen is study.trials[kept]
+    assert ("the default would be ahead by the end" in run.reasons["winner"]) == (kept == 0)
+
+
+def test_seeds_may_do_less_where_little_moves(tmp_path: Path) -> None:
+    """The same difference is a gain where both have come to rest, and may be luck while they climb."""
+    claimed = []
+    for rise in (0.4, 0.02):
+        pair = [
+            _falling(number, config, (1.0, 1.0), (score - rise, score))
+            for number, config, score in ((0, DEFAULT, 0.6), (1, OTHER, 0.72))
+        ]
+        study, _, _ = _judged(tmp_path, *pair)
+        claimed.append(study.chosen is study.trials[1])
+    assert claimed == [False, True]
 
 
 def test_a_winner_by_luck_is_not(tmp_path: Path) -> None:

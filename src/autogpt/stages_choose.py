@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
 from autogpt.evaluation.metrics import Array
 from autogpt.run import Run
 from autogpt.search.pareto import trade_offs
-from autogpt.search.trials import Study, Trial
+from autogpt.search.trials import Report, Study, Trial
 from autogpt.stages import Bench
 from autogpt.store.artifacts import RunFolder
 from autogpt.tasks.spec import TaskKind, TaskSpec
@@ -37,20 +38,44 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     """The study, with the default configuration kept where the best trial is no better beyond noise.
 
     Better by the metric, or no worse by the metric and better by the loss on the same rows: where a score counts hits
-    on a hundred rows, the loss shows what it cannot.
+    on a hundred rows, the loss shows what it cannot. And not only for now: see `_falls_behind`.
     """
     best, gains = study.best, gains_over_default(study, bench.space.default, bench.spec, partial(_rows_in, run.folder))
     if best is None or not gains:
         return study
-    told = _told(gains)
-    if is_improvement(gains):
+    told, default = _told(gains), _with_config(study, bench.space.default)
+    if not is_improvement(gains):
+        why, note = (
+            "scored best, without a significant gain over it",
+            "no significant gain over the default configuration",
+        )
+    elif default is not None and _falls_behind(best, default, run.budget.remaining()):
+        why = "is better now, but its loss falls so much slower that the default would be ahead by the end"
+        note = f"trial {best.number} {why}"
+    else:
         run.reasons["winner"] = f"trial {best.number} is better than the default configuration ({told})"
         return study
-    run.reasons["winner"] = (
-        f"the default configuration: trial {best.number} scored best, without a significant gain over it ({told})"
-    )
-    run.emit("pipeline.note", message=f"no significant gain over the default configuration, which is kept ({told})")
-    return replace(study, kept=_with_config(study, bench.space.default))
+    run.reasons["winner"] = f"the default configuration: trial {best.number} {why} ({told})"
+    run.emit("pipeline.note", message=f"{note}: the default is kept ({told})")
+    return replace(study, kept=default)
+
+
+def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:
+    """Whether the default's loss would be the lower one after `left_s` more seconds of training each, if both fell on
+    with the logarithm of time as they last did.
+
+    Trials are much shorter than what the winner is trained for, and small steps, vocabularies and models learn fast at
+    first. False where a loss is not known at two shares of both.
+    """
+    ends = []
+    for trial in (best, default):
+        known = [report for report in trial.reports if math.isfinite(_loss(report))]
+        if len(known) < 2:
+            return False
+        before, last = known[-2:]
+        pace = (_loss(last) - _loss(before)) / math.log(last.share / before.share)
+        ends.append(_loss(last) + pace * math.log1p(left_s / max(last.seconds, 1e-9)))
+    return ends[1] < ends[0]
 
 
 def gains_over_default(study: Study, default: Mapping[str, Any], spec: TaskSpec, rows: RowsAt) -> dict[str, Gain]:
@@ -128,6 +153,27 @@ def _gains(spec: TaskSpec, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequ
         return {spec.metric: gain_of(spec.metric, one[0], other[0], trials=others)}
     labels = spec.kind is TaskKind.CLASSIFICATION
     return {
-        spec.metric: gain_of(spec.metric, one[0], other[0], trials=others),
-        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=others),
+        spec.metric: gain_of(spec.metric, one[0], other[0], trials=others, pace=_pace(pair, share, _score)),
+        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=others, pace=_pace(pair, share, _loss)),
     }
+
+
+def _score(report: Report) -> float:
+    return report.score
+
+
+def _loss(report: Report) -> float:
+    return float(report.info.get("loss", math.nan))
+
+
+def _pace(pair: Sequence[Trial], share: float, measure: Callable[[Report], float]) -> float:
+    """How much `measure` last moved while the logarithm of training time grew by one: of the trial that moved more.
+    Infinite where one of them was not scored before `share`."""
+    found = []
+    for trial in pair:
+        known = [report for report in trial.reports if report.share <= share]
+        if len(known) < 2:
+            return math.inf
+        before, last = known[-2:]
+        found.append(abs(measure(last) - measure(before)) / math.log(last.share / before.share))
+    return max(found) if all(map(math.isfinite, found)) else math.inf
