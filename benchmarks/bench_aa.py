@@ -84,7 +84,8 @@ def replayed(pool: Pool, drawn: Sequence[Training]) -> dict[str, Any]:
         yield from ()
         judged = drawn[job.config["training"]].at[job.until]
         value = ranking_value(judged.score, judged.loss, pool.resolution, pool.spec.direction)
-        return Report(job.until, judged.score, info={"loss": judged.loss}, value=value)
+        info = {"loss": judged.loss, "step": round(job.until * pool.steps)}
+        return Report(job.until, judged.score, info=info, value=value)
 
     def rows_at(number: int, share: float) -> tuple[Array, Array]:
         judged = drawn[number].at[share]

@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace) -> None:
     tasks = {row["id"]: row for row in read_rows(options.tasks)}
     wanted = [
         (name, arm, seed)
-        for seed, name, arm in itertools.product(range(options.seeds), options.only or TASKS, ARMS)
+        for seed, name, arm in itertools.product(range(options.seeds), options.only or TASKS, options.arms)
         if (name, arm, seed, options.budget) not in known
     ]
     with ThreadPoolExecutor(options.side_by_side) as pool, options.out.open("a", encoding="utf-8") as file:
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="runs at a time, with a thread each")
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()

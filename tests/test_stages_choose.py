@@ -57,7 +57,7 @@ def test_a_clear_winner_is_gone_on_with(tmp_path: Path) -> None:
 def _falling(number: int, config: dict[str, int], losses: tuple[float, float], scores: tuple[float, float]) -> Trial:
     """Scored after 5 and after 10 seconds."""
     reports = [
-        Report(share, score, 10 * share, {"loss": loss})
+        Report(share, score, 10 * share, {"loss": loss, "step": round(300 * share)})
         for share, score, loss in zip((0.5, 1.0), scores, losses, strict=True)
     ]
     return Trial(number, config, "finished", tuple(reports), 10.0)

@@ -167,13 +167,14 @@ def _loss(report: Report) -> float:
 
 
 def _pace(pair: Sequence[Trial], share: float, measure: Callable[[Report], float]) -> float:
-    """How much `measure` last moved while the logarithm of training time grew by one: of the trial that moved more.
-    Infinite where one of them was not scored before `share`."""
+    """How much `measure` moves in a step at that share, if it goes with the logarithm of time: of the trial in which it
+    moves more. Infinite where one of them was not scored before, or does not tell its steps."""
     found = []
     for trial in pair:
         known = [report for report in trial.reports if report.share <= share]
         if len(known) < 2:
             return math.inf
         before, last = known[-2:]
-        found.append(abs(measure(last) - measure(before)) / math.log(last.share / before.share))
+        moved = abs(measure(last) - measure(before)) / math.log(last.share / before.share)
+        found.append(moved / last.info.get("step", math.nan))
     return max(found) if all(map(math.isfinite, found)) else math.inf

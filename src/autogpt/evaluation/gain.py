@@ -29,11 +29,11 @@ HIT_SEED_NOISE = {"accuracy": 0.07, "macro_f1": 0.07, "micro_f1": 0.07, "prefere
 benchmarks/results/aa.md; with the average of four tasks, 0.04, 17 of 100 searches over seeds alone claimed a gain), of
 entity F1 on the one that was measured. Of other metrics it is not known: there, only what rows say is asked for."""
 
-JITTER = 0.275
-"""How far two seeds are apart in the logarithm of training time, as a standard deviation: while a score climbs, one
-reaches it so much sooner than the other. The largest of the tasks that were measured (benchmarks/results/aa.md)."""
-LEAST_HIT_NOISE, LEAST_LOSS_NOISE = 0.02, 0.03
-"""What is left of it where nothing moves any more: of a score, and of a label's loss as a share."""
+JITTER_STEPS = 60
+"""Standard deviation between seeds in steps: while a score climbs, one reaches it so much sooner than the other. The
+largest of what two tasks showed after 150 to 600 steps (benchmarks/results/aa.md)."""
+LEAST_HIT_NOISE, LEAST_LOSS_NOISE = 0.02, 0.04
+"""What is left of it in any case: of a score, and of a label's loss as a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,14 @@ def gain_of(metric: str, best: Array, default: Array, *, trials: int, pace: floa
     Args:
         metric: its name; the tables are what its `rows` gave, and rows that only one of them has are left out.
         trials: how many trials, the default aside, could have been the best.
-        pace: how much the metric moves while the logarithm of training time grows by one, where the two stand; infinite
-            when that is not known.
+        pace: how much the metric moves in a step of training where the two stand; infinite when that is not known.
     """
     measure = get_metric(metric)
     sign = 1 if measure.higher_is_better else -1
     if metric == "bits_per_byte":
         return _gain(measure.value, best, default, sign, SEED_NOISE, trials)
     gain = _gain(measure.value, best, default, sign, 0.0, trials)
-    noise = min(HIT_SEED_NOISE.get(metric, 0.0), max(LEAST_HIT_NOISE, JITTER * pace))
+    noise = min(HIT_SEED_NOISE.get(metric, 0.0), max(LEAST_HIT_NOISE, JITTER_STEPS * pace))
     return replace(gain, seed_noise=_luckiest(trials) * noise)
 
 
@@ -92,7 +91,7 @@ def loss_gain_of(best: Array, default: Array, *, labels: bool, trials: int, pace
     noise = ANSWER_SEED_NOISE
     if labels:
         was = float(ratio(*default.sum(0)))
-        noise = min(LABEL_SEED_NOISE, max(LEAST_LOSS_NOISE, JITTER * pace / max(was, 1e-9)))
+        noise = min(LABEL_SEED_NOISE, max(LEAST_LOSS_NOISE, JITTER_STEPS * pace / max(was, 1e-9)))
     return _gain(lambda sums: ratio(sums[..., 0], sums[..., 1]), best, default, -1, noise, trials)
 
 
