@@ -73,6 +73,13 @@ def test_a_winner_that_falls_behind_by_the_end_is_not_gone_on_with(before: float
     assert ("the default would be ahead by the end" in run.reasons["winner"]) == (kept == 0)
 
 
+def test_a_winner_after_few_steps_is_not_gone_on_with(tmp_path: Path) -> None:
+    short = Trial(1, OTHER, "finished", (Report(1.0, 0.9, 10.0, {"loss": 0.5, "step": 299}),))
+    study, run, _ = _judged(tmp_path, _falling(0, DEFAULT, (1.0, 0.9), (0.4, 0.5)), short)
+    assert study.chosen is study.trials[0]
+    assert "is better after 299 steps, which tells who begins faster" in run.reasons["winner"]
+
+
 def test_seeds_may_do_less_where_little_moves(tmp_path: Path) -> None:
     """The same difference is a gain where both have come to rest, and may be luck while they climb."""
     claimed = []

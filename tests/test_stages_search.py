@@ -27,7 +27,7 @@ from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
 from autogpt.stages import Bench, judge, set_up
-from autogpt.stages_search import TrialRunner, _is_small_enough, _sampler
+from autogpt.stages_search import TrialRunner, _is_small_enough, _sampler, share_of
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.understand import understand
@@ -226,6 +226,10 @@ def test_a_search_begins_with_what_won_on_a_similar_task_unless_it_is_fresh(
         first = Trial(0, default, "stopped", (Report(0.1, 0.5),))
         assert (_sampler(run, bench).ask([first]) == winner) is not fresh
         assert (f"best of run {past.id}" in run.reasons.get("first", "")) is not fresh
+
+
+def test_a_short_budget_is_for_training() -> None:
+    assert [share_of(60.0 * minutes) for minutes in (1, 4, 10, 20, 600)] == pytest.approx([0.1, 0.1, 0.225, 0.45, 0.45])
 
 
 @pytest.mark.slow

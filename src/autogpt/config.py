@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -64,8 +64,9 @@ class SearchConfig(Section):
         "models too) or llm (needs AUTOGPT_LLM_URL)",
     )
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
-    share: float = Field(
-        0.45, gt=0, lt=0.9, description="share of the budget for the search; the rest cools the winner"
+    share: Annotated[float, Field(gt=0, lt=0.9)] | Literal["auto"] = Field(
+        "auto",
+        description="share of the budget for the search, the rest trains the winner; auto: 0.1 up to 4m, 0.45 from 20m",
     )
     rungs: list[float] | Literal["auto"] = Field(
         "auto", description="shares of a trial's full length at which it is scored and may be stopped, such as [0.3, 1]"

@@ -20,7 +20,11 @@ from autogpt.stages import Bench
 from autogpt.store.artifacts import RunFolder
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["RowsAt", "choose", "gains_over_default", "is_improvement", "keep_default_within_noise"]
+__all__ = ["LEAST_STEPS", "RowsAt", "choose", "gains_over_default", "is_improvement", "keep_default_within_noise"]
+
+LEAST_STEPS = 300
+"""Of both trials, for the default to be left. One that was ahead by 0.1 bits per byte after 124 steps fell behind by as
+much (benchmarks/results/live.md)."""
 
 RowsAt: TypeAlias = Callable[[int, float], tuple[Array, Array] | None]
 """(number of the trial, share of it) → what each validation row gave then: the metric's statistics [n, k], and nats and
@@ -38,7 +42,7 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     """The study, with the default configuration kept where the best trial is no better beyond noise.
 
     Better by the metric, or no worse by the metric and better by the loss on the same rows: where a score counts hits
-    on a hundred rows, the loss shows what it cannot. And not only for now: see `_falls_behind`.
+    on a hundred rows, the loss shows what it cannot. And not only for now: see `LEAST_STEPS` and `_falls_behind`.
     """
     best, gains = study.best, gains_over_default(study, bench.space.default, bench.spec, partial(_rows_in, run.folder))
     if best is None or not gains:
@@ -49,6 +53,9 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
             "scored best, without a significant gain over it",
             "no significant gain over the default configuration",
         )
+    elif default is not None and (steps := min(map(_steps, (best, default)))) < LEAST_STEPS:
+        why = f"is better after {steps:.0f} steps, which tells who begins faster and not who ends better"
+        note = f"trial {best.number} {why}"
     elif default is not None and _falls_behind(best, default, run.budget.remaining()):
         why = "is better now, but its loss falls so much slower that the default would be ahead by the end"
         note = f"trial {best.number} {why}"
@@ -58,6 +65,11 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     run.reasons["winner"] = f"the default configuration: trial {best.number} {why} ({told})"
     run.emit("pipeline.note", message=f"{note}: the default is kept ({told})")
     return replace(study, kept=default)
+
+
+def _steps(trial: Trial) -> float:
+    """Steps of its training; infinite where it does not tell."""
+    return float(trial.reports[-1].info.get("step", math.inf))
 
 
 def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:

@@ -35,8 +35,9 @@ from autogpt.training.finish import Judgement
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import probe
 
-__all__ = ["TrialRunner", "search"]
+__all__ = ["TrialRunner", "search", "share_of"]
 
+_LEAST_SHARE, _LARGEST_SHARE, _WHOLE_SEARCH_S = 0.1, 0.45, 1200.0
 _FULL_TRIALS = 4.0
 """Trials of full length that fit the search's share; most are stopped long before."""
 
@@ -140,12 +141,25 @@ class _Timed:
         self.inner.close()
 
 
+def share_of(budget_s: float) -> float:
+    """The share of a budget's seconds that goes into the search.
+
+    In four minutes a search found nothing that was better than the default in the end, and its trials cost the default
+    a third of its training (benchmarks/results/live.md). So it gets little of a short budget.
+    """
+    return min(_LARGEST_SHARE, max(_LEAST_SHARE, _LARGEST_SHARE * budget_s / _WHOLE_SEARCH_S))
+
+
 def search(run: Run, bench: Bench, resolution: float) -> Study:
     """Trials under one clock; each is trained, scored at its rungs, and kept as a checkpoint that can be continued."""
     options = run.config.search
     looked_s = run.stages["baselines"] + run.stages["feasibility"]
     free_s = run.budget.seconds - looked_s - reserve_s(run) - MOST_EVALUATION / 2 * run.budget.seconds
-    search_s = max(0.0, options.share * free_s)
+    share = options.share
+    if share == "auto":
+        share = share_of(run.budget.seconds)
+        run.reasons["search.share"] = f"{share:.2g}: a short budget is for training, a long one for searching too"
+    search_s = max(0.0, share * free_s)
     history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
     clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
     full_s = max(6.0, search_s / _FULL_TRIALS)
