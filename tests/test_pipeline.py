@@ -170,7 +170,8 @@ def _killed_fit(colours: Path, home: Path) -> str:
     """Start a fit in a process of its own and kill it without warning after its first trial ended; the run's id."""
     code = (
         "import sys; from autogpt.pipeline import fit; from autogpt.config import load_run_config\n"
-        "options = ['search.space={width: 128, depth: 3, vocabulary: 1024, epochs: 40}', 'evaluation.bootstrap=200']\n"
+        "options = ['search.space={width: 128, depth: 3, vocabulary: 1024, epochs: 40}', 'search.share=0.45']\n"
+        "options += ['evaluation.bootstrap=200']\n"
         f"fit({SENTENCE!r}, {str(colours)!r}, config=load_run_config(None, options, budget='90s'))"
     )
     environment = {**os.environ, "AUTOGPT_HOME": str(home)}

@@ -237,7 +237,9 @@ def test_two_workers_find_a_model(data: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AUTOGPT_HOME", str(tmp_path / "home"))
     events: list[Event] = []
     options = ["search.space={width: 128, depth: 3, vocabulary: 1024, epochs: 10}", "search.max_trials=3"]
-    config = load_run_config(None, [*options, "search.workers=2", "evaluation.bootstrap=200"], budget="90s")
+    config = load_run_config(
+        None, [*options, "search.workers=2", "search.share=0.45", "evaluation.bootstrap=200"], budget="90s"
+    )
     summary: dict[str, Any] = fit_summary(fit(SENTENCE, data, config=config, consumers=[events.append]))
     assert summary["trials"] == 3
     assert summary["metric"]["value"] > 0.8

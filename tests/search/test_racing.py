@@ -30,7 +30,7 @@ def test_a_trial_waits_at_the_first_rung_alone_for_others_to_compare_with() -> N
     assert [action(racing, 3.0, others) for others in ([], [1.0], [1.0, 2.0])] == ["stop", "stop", "go"]
     assert action(racing, 1.0, [3.0, 2.0]) == "stop"
     verdict = racing.verdict([Report(1 / 9, 3.0)], [ended(0, 1.0)], direction="max")
-    assert verdict.reason == "waits at 11% for 1 more trials to compare with"
+    assert verdict.reason == "the best of the first 3 trials at 11% goes on first"
     further = [Report(1 / 9, 3.0), Report(1 / 3, 3.0)]
     assert racing.verdict(further, [], direction="max").action == "go"
 

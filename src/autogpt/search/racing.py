@@ -103,7 +103,7 @@ class Racing:
         score, value = reports[-1].score, reports[-1].value
         others = [there for trial in history if (there := trial.value_at(rung)) is not None]
         if rung == self.rungs[0] and len(others) < self.wait:
-            return Verdict("stop", f"waits at {rung:.0%} for {self.wait - len(others)} more trials to compare with")
+            return Verdict("stop", f"the best of the first {self.wait + 1} trials at {rung:.0%} goes on first")
         if len(others) < self.min_others:
             return Verdict("go", f"only {len(others)} other trials have reached {rung:.0%}, too few to judge")
         place = 1 + sum(is_better(other, value, direction) for other in others)
