@@ -27,7 +27,7 @@ from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
 from autogpt.stages import Bench, judge, set_up
-from autogpt.stages_search import TrialRunner, _is_small_enough, _sampler, share_of
+from autogpt.stages_search import TrialRunner, _is_below_ceilings, _sampler, share_of
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.understand import understand
@@ -199,10 +199,10 @@ def test_what_is_above_a_ceiling_is_not_tried_and_told_once(data: Path, tmp_path
     run = Run(row, RunFolder(row.folder), config, store, Budget(60.0), [events.append])
     admission = Admission(bench.corpus, {}, config.training, "fp32", Ceilings.of(config.search))
     small = {**bench.space.default, "vocabulary": 1024}
-    assert _is_small_enough(run, admission, small)
+    assert _is_below_ceilings(run, admission, small)
     assert (events, run.reasons) == ([], {})
     for _ in range(2):
-        assert not _is_small_enough(run, admission, {**small, "width": 512})
+        assert not _is_below_ceilings(run, admission, {**small, "width": 512})
     assert len(events) == 1
     assert "width 512" in run.reasons["ceilings"]
     assert run.reasons["ceilings"].endswith("search.max_parameters allows 1,000,000")

@@ -126,10 +126,7 @@ def deliver_so_far(run: Run, spec: TaskSpec, candidate: Candidate, trial: Trial)
         save_model(model, candidate.tokenizer, folder)
     spec.save(folder / TASK_FILE)
     fit = {
-        "model": str(run.row.config["name"]),
-        "model_dir": str(folder),
-        "run": run.row.id,
-        "task": spec.model_dump(mode="json"),
+        **_identity(run, spec, folder),
         "known_task": False,
         "unfinished": f"trial {trial.number} after {trial.share:.0%} of its length, scored on validation rows",
         "metric": {"name": spec.metric, "value": trial.score},
@@ -137,6 +134,12 @@ def deliver_so_far(run: Run, spec: TaskSpec, candidate: Candidate, trial: Trial)
         "seconds": round(run.budget.elapsed(), 2),
     }
     write_json(folder / RECIPE_FILE, _recipe(run, candidate, trial, fit))
+
+
+def _identity(run: Run, spec: TaskSpec, folder: Path) -> dict[str, Any]:
+    """Which model a summary speaks of: its name, its folder, its run and its task."""
+    name, task = str(run.row.config["name"]), spec.model_dump(mode="json")
+    return {"model": name, "model_dir": str(folder), "run": run.row.id, "task": task}
 
 
 def _recipe(run: Run, candidate: Candidate, trial: Trial, fit: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,10 +163,7 @@ def _summary(run: Run, spec: TaskSpec, study: Study, report: RunReport, folder: 
     if best is not None and best.comparison is not None:
         compared = {"name": best.name, **best.comparison.model_dump(include={"difference", "p_value", "n"})}
     return {
-        "model": str(run.row.config["name"]),
-        "model_dir": str(folder),
-        "run": run.row.id,
-        "task": spec.model_dump(mode="json"),
+        **_identity(run, spec, folder),
         "known_task": bool(run.row.config["known_task"]),
         "metric": {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
         "baselines": [{"name": rung.name, "value": rung.value, "ci95": list(rung.ci95)} for rung in report.ladder],

@@ -82,11 +82,10 @@ def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:
     ends = []
     for trial in (best, default):
         known = [report for report in trial.reports if math.isfinite(_loss(report))]
-        if len(known) < 2:
+        slope = _slope(known, _loss)
+        if math.isnan(slope):
             return False
-        before, last = known[-2:]
-        pace = (_loss(last) - _loss(before)) / math.log(last.share / before.share)
-        ends.append(_loss(last) + pace * math.log1p(left_s / max(last.seconds, 1e-9)))
+        ends.append(_loss(known[-1]) + slope * math.log1p(left_s / max(known[-1].seconds, 1e-9)))
     return ends[1] < ends[0]
 
 
@@ -184,9 +183,13 @@ def _pace(pair: Sequence[Trial], share: float, measure: Callable[[Report], float
     found = []
     for trial in pair:
         known = [report for report in trial.reports if report.share <= share]
-        if len(known) < 2:
-            return math.inf
-        before, last = known[-2:]
-        moved = abs(measure(last) - measure(before)) / math.log(last.share / before.share)
-        found.append(moved / last.info.get("step", math.nan))
+        found.append(abs(_slope(known, measure)) / known[-1].info.get("step", math.nan) if known else math.nan)
     return max(found) if all(map(math.isfinite, found)) else math.inf
+
+
+def _slope(reports: Sequence[Report], measure: Callable[[Report], float]) -> float:
+    """How much `measure` last moved while the logarithm of training time grew by one; NaN where it was seen once."""
+    if len(reports) < 2:
+        return math.nan
+    before, last = reports[-2:]
+    return (measure(last) - measure(before)) / math.log(last.share / before.share)

@@ -93,9 +93,7 @@ class TrialRunner:
         """The candidate of a trial as it was when it reported last: at hand where it ran here, else its checkpoint."""
         if self._last is not None and self._last[0] == trial.number:
             return self._last[1]
-        candidate = candidate_of(self.bench, self.config, trial.config)
-        load_state(candidate.state, self.folder.checkpoint(f"trial-{trial.number}"))
-        return candidate
+        return self._restored(trial.number, trial.config)
 
     def _require_fast(self, row_ms: float) -> None:
         most = self.config.search.max_row_ms
@@ -113,9 +111,13 @@ class TrialRunner:
         if last is not None and last[0] == job.number and job.after:
             return last[1]
         del last  # two models at once may not fit
-        candidate = candidate_of(self.bench, self.config, job.config)
-        if job.after:
-            load_state(candidate.state, self.folder.checkpoint(f"trial-{job.number}"))
+        return (
+            self._restored(job.number, job.config) if job.after else candidate_of(self.bench, self.config, job.config)
+        )
+
+    def _restored(self, number: int, config: Mapping[str, Any]) -> Candidate:
+        candidate = candidate_of(self.bench, self.config, config)
+        load_state(candidate.state, self.folder.checkpoint(f"trial-{number}"))
         return candidate
 
 
@@ -173,7 +175,7 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
         stopper(options.stopping, rungs, options.keep, options.spare),
         clock,
         history=history,
-        limits=Limits(options.max_trials, options.max_tokens, partial(_is_small_enough, run, admission)),
+        limits=Limits(options.max_trials, options.max_tokens, partial(_is_below_ceilings, run, admission)),
     )
     study = _recorded(run, events, _SoFar(run, runner, {trial.number: trial for trial in history}))
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])
@@ -200,7 +202,7 @@ def _sampler(run: Run, bench: Bench) -> Sampler:
     return sampler
 
 
-def _is_small_enough(run: Run, admission: Admission, config: Mapping[str, Any]) -> bool:
+def _is_below_ceilings(run: Run, admission: Admission, config: Mapping[str, Any]) -> bool:
     """Whether `config` is below the user's ceilings; the first that is not is told, with the numbers."""
     refusal = admission.refusal(config)
     if refusal and "ceilings" not in run.reasons:

@@ -19,7 +19,7 @@ from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import save_model
 from autogpt.search.gpt_space import space_for
 from autogpt.search.space import Space
-from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.tasks.spec import TaskSpec
 from autogpt.training.admission import Admission, Ceilings, without_impossible
 from autogpt.training.candidate import build
 from autogpt.training.loop import train
@@ -32,21 +32,12 @@ THINGS = ["rose", "blood", "tomato", "ruby", "grass", "leaf", "lime", "moss"]
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    spec = TaskSpec(
-        description="d",
-        kind=TaskKind.CLASSIFICATION,
-        input_fields=["text"],
-        output_field="label",
-        labels=["red", "green"],
-        metric="accuracy",
-        direction="max",
-    )
+def corpus(colour_spec: TaskSpec) -> Corpus:
     rows = tuple(
         Example(str(i), {"text": f"a {THINGS[i % 8]} beside the {THINGS[i % 5]} {i}"}, ("red", "green")[i // 4 % 2])
         for i in range(96)
     )
-    return Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+    return Corpus(colour_spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
 
 
 @pytest.fixture(scope="module")

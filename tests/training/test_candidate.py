@@ -22,7 +22,7 @@ from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import load_model, save_model
 from autogpt.models.sizing import shape_for
 from autogpt.search.gpt_space import Bases, space_for
-from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.tasks.spec import TaskSpec
 from autogpt.training import candidate as module
 from autogpt.training import starts
 from autogpt.training.candidate import Candidate, build, context_of
@@ -37,21 +37,12 @@ COLOURS = {"red": ["rose", "blood", "tomato"], "green": ["grass", "leaf", "lime"
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    spec = TaskSpec(
-        description="d",
-        kind=TaskKind.CLASSIFICATION,
-        input_fields=["text"],
-        output_field="label",
-        labels=["red", "green"],
-        metric="accuracy",
-        direction="max",
-    )
+def corpus(colour_spec: TaskSpec) -> Corpus:
     rows = tuple(
         Example(str(i), {"text": f"my {COLOURS[label][i % 3]} {i % 9}"}, label)
         for i, label in enumerate(["red", "green", "green", "red"] * 12)
     )
-    return Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+    return Corpus(colour_spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
 
 
 @pytest.fixture
