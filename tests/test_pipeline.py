@@ -44,7 +44,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
 def _quick(*more: str) -> RunConfig:
     """Two tiny trials that end by their epochs, long before the budget."""
     space = "{width: 128, depth: 3, vocabulary: 1024, tokens_per_step: 1024, epochs: 10}"
-    options = [f"search.space={space}", "search.max_trials=2", "evaluation.bootstrap=200"]
+    options = [f"search.space={space}", "search.max_trials=2", "search.share=0.3", "evaluation.bootstrap=200"]
     options += ["training.threads=1", *more]
     return load_run_config(None, options, budget="60s")
 

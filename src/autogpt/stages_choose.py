@@ -16,6 +16,7 @@ from autogpt.evaluation.metrics import Array
 from autogpt.run import Run
 from autogpt.search.pareto import trade_offs
 from autogpt.search.trials import Report, Study, Trial
+from autogpt.search.worth import slope, steps_that_tell
 from autogpt.stages import Bench
 from autogpt.store.artifacts import RunFolder
 from autogpt.tasks.spec import TaskKind, TaskSpec
@@ -53,7 +54,8 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
             "scored best, without a significant gain over it",
             "no significant gain over the default configuration",
         )
-    elif default is not None and (steps := min(map(_steps, (best, default)))) < LEAST_STEPS:
+    elif default is not None and any(map(_is_early, (best, default))):
+        steps = min(float(trial.reports[-1].info["step"]) for trial in (best, default))
         why = f"is better after {steps:.0f} steps, which tells who begins faster and not who ends better"
         note = f"trial {best.number} {why}"
     elif default is not None and _falls_behind(best, default, run.budget.remaining()):
@@ -67,9 +69,10 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     return replace(study, kept=default)
 
 
-def _steps(trial: Trial) -> float:
-    """Steps of its training; infinite where it does not tell."""
-    return float(trial.reports[-1].info.get("step", math.inf))
+def _is_early(trial: Trial) -> bool:
+    """Whether its last score came too early to tell; False where it does not tell its steps."""
+    last = trial.reports[-1]
+    return float(last.info.get("step", math.inf)) < steps_that_tell(last, LEAST_STEPS)
 
 
 def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:
@@ -82,10 +85,10 @@ def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:
     ends = []
     for trial in (best, default):
         known = [report for report in trial.reports if math.isfinite(_loss(report))]
-        slope = _slope(known, _loss)
-        if math.isnan(slope):
+        pace = slope(known, _loss)
+        if math.isnan(pace):
             return False
-        ends.append(_loss(known[-1]) + slope * math.log1p(left_s / max(known[-1].seconds, 1e-9)))
+        ends.append(_loss(known[-1]) + pace * math.log1p(left_s / max(known[-1].seconds, 1e-9)))
     return ends[1] < ends[0]
 
 
@@ -183,13 +186,5 @@ def _pace(pair: Sequence[Trial], share: float, measure: Callable[[Report], float
     found = []
     for trial in pair:
         known = [report for report in trial.reports if report.share <= share]
-        found.append(abs(_slope(known, measure)) / known[-1].info.get("step", math.nan) if known else math.nan)
+        found.append(abs(slope(known, measure)) / known[-1].info.get("step", math.nan) if known else math.nan)
     return max(found) if all(map(math.isfinite, found)) else math.inf
-
-
-def _slope(reports: Sequence[Report], measure: Callable[[Report], float]) -> float:
-    """How much `measure` last moved while the logarithm of training time grew by one; NaN where it was seen once."""
-    if len(reports) < 2:
-        return math.nan
-    before, last = reports[-2:]
-    return (measure(last) - measure(before)) / math.log(last.share / before.share)

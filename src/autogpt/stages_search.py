@@ -14,7 +14,7 @@ import numpy as np
 from autogpt.config import RunConfig
 from autogpt.delivery import deliver_so_far
 from autogpt.errors import NoModelError, TrainingError
-from autogpt.evaluation.gain import seeds_alone
+from autogpt.evaluation.gain import seeds_alone, seeds_at_least
 from autogpt.events import Event
 from autogpt.registry import SAMPLERS
 from autogpt.run import Run
@@ -26,8 +26,9 @@ from autogpt.search.samplers import Sampler
 from autogpt.search.stopping import rungs_for, stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study, Trial, ranking_value
+from autogpt.search.worth import Worth
 from autogpt.stages import MOST_EVALUATION, Bench, candidate_of, judge, reserve_s
-from autogpt.stages_choose import choose
+from autogpt.stages_choose import LEAST_STEPS, choose
 from autogpt.store.artifacts import RunFolder, write_trials_csv
 from autogpt.training.admission import Admission, Ceilings
 from autogpt.training.candidate import Candidate
@@ -81,6 +82,7 @@ class TrialRunner:
         self._last = (job.number, candidate)
         info = {
             "step": state.step,
+            "steps": candidate.max_steps,
             "tokens": state.tokens,
             "loss": round(found.loss, 5),
             "parameters": size,
@@ -157,15 +159,19 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
     options = run.config.search
     looked_s = run.stages["baselines"] + run.stages["feasibility"]
     free_s = run.budget.seconds - looked_s - reserve_s(run) - MOST_EVALUATION / 2 * run.budget.seconds
-    share = options.share
-    if share == "auto":
-        share = share_of(run.budget.seconds)
-        run.reasons["search.share"] = f"{share:.2g}: a short budget is for training, a long one for searching too"
+    share = share_of(run.budget.seconds) if options.share == "auto" else options.share
     search_s = max(0.0, share * free_s)
+    admission = Admission(bench.corpus, bench.bases, run.config.training, bench.machine.precision, Ceilings.of(options))
+    limits = Limits(options.max_trials, options.max_tokens, partial(_is_below_ceilings, run, admission))
+    if options.share == "auto":
+        run.reasons["search.share"] = f"{share:.2g} at the most: a short budget is for training"
+        if options.sampler == "auto" and options.prefer == "score":  # else the user wants trials to be made
+            noise = partial(seeds_at_least, bench.spec.metric)
+            worth = Worth(free_s, bench.spec.direction, LEAST_STEPS, noise, options.workers)
+            limits = replace(limits, objection=worth.objection)
     history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
     clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
     full_s = max(6.0, search_s / _FULL_TRIALS)
-    admission = Admission(bench.corpus, bench.bases, run.config.training, bench.machine.precision, Ceilings.of(options))
     rungs = rungs_for(full_s) if options.rungs == "auto" else options.rungs
     runner = TrialRunner(bench, run.config, run.folder, full_s, resolution)
     events = optimize(
@@ -175,7 +181,7 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
         stopper(options.stopping, rungs, options.keep, options.spare),
         clock,
         history=history,
-        limits=Limits(options.max_trials, options.max_tokens, partial(_is_below_ceilings, run, admission)),
+        limits=limits,
     )
     study = _recorded(run, events, _SoFar(run, runner, {trial.number: trial for trial in history}))
     write_trials_csv(run.folder.trials, [trial.to_dict() for trial in study.trials])

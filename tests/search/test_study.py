@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -352,3 +352,18 @@ def test_what_is_not_allowed_costs_no_trial() -> None:
     assert len([event for event in run if event.kind == "search.trial_finished"]) >= 8
     assert objective.started == list(range(8))
     assert all(job.config["x"] < 0 for job in objective.jobs)
+
+
+def test_an_objection_ends_the_search_and_the_leader_still_comes_to_its_end() -> None:
+    def objection(trials: Sequence[Trial], needed_s: float) -> str:
+        return "it costs too much" if trials else ""
+
+    objective = Quadratic(Clock())
+    sampler = RandomSampler(quadratic_space(), direction="max")
+    limits = Limits(8, objection=objection)
+    run = optimize(
+        sampler.space, Inline(objective), sampler, Racing(RUNGS, wait=2), Budget(1e9, objective.clock), limits=limits
+    )
+    *_, ended = run
+    assert (ended.data["reason"], ended.data["trials"]) == ("it costs too much", 1)
+    assert [job.until for job in objective.jobs] == list(RUNGS)

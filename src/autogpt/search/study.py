@@ -37,6 +37,10 @@ def _anything(config: Config) -> bool:
     return True
 
 
+def _always(trials: Sequence[Trial], needed_s: float) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a search beside its time.
@@ -46,11 +50,14 @@ class Limits:
         tokens: training tokens of all trials together (`tokens` in the information of their reports) after which no
             new one is started; None for any number.
         allow: whether a configuration may be tried at all; what it refuses costs no trial.
+        objection: (trials so far, seconds of a job that would come next) → why it is not worth its time and the search
+            ends; empty while it is. The default's and the leader's jobs are not asked about.
     """
 
     trials: int = 30
     tokens: int | None = None
     allow: Callable[[Config], bool] = _anything
+    objection: Callable[[Sequence[Trial], float], str] = _always
 
 
 def optimize(
@@ -147,7 +154,7 @@ class _Search:
             return job
         for trial in self._stopped():
             verdict = self._verdict(trial)
-            if verdict.action == "go" and (job := self._job(trial)) is not None:
+            if verdict.action == "go" and (job := self._job(trial)) is not None and self._is_worth(trial, job):
                 return self._start(trial, job, verdict.reason)
         if (job := self._new()) is not None or self.running:
             return job
@@ -202,11 +209,20 @@ class _Search:
         """The trial's next part; None when it would not end in the time that is left."""
         after = trial.reports[-1].share if trial.reports else 0.0
         until = next((rung for rung in self.stopper.rungs if rung > after + SLACK), 1.0)
-        if trial.reports:
-            needed_s = trial.reports[-1].seconds / after * (until - after) if after else 0.0
-            if needed_s > self.budget.remaining():
-                return None
+        if self._needed_s(trial, until) > self.budget.remaining():
+            return None
         return Job(trial.number, trial.config, after, until)
+
+    @staticmethod
+    def _needed_s(trial: Trial, until: float) -> float:
+        """Seconds to that share, going by those so far; 0 for a trial that has not reported."""
+        if not trial.reports or not (after := trial.reports[-1].share):
+            return 0.0
+        return trial.reports[-1].seconds / after * (until - after)
+
+    def _is_worth(self, trial: Trial, job: Job) -> bool:
+        leads = Study(self.history, self.sampler.direction).best is trial
+        return leads or not self.limits.objection(self.history, self._needed_s(trial, job.until))
 
     def _end_reason(self) -> str:
         """Why no further trial is started; empty when one is."""
@@ -222,7 +238,7 @@ class _Search:
         needed_s = statistics.median(firsts) if firsts else 0.0
         if needed_s > left_s:
             return f"{left_s:.1f} s are left, a trial needs {needed_s:.1f} s to its first score"
-        return ""
+        return self.limits.objection(self.history, needed_s)
 
     # --------------------------------------------------------- what happened
 
