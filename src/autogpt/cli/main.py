@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, models, pretrain, runs
+from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, models, pretrain, runs, write
 from autogpt.errors import AutoGPTError
 
 __all__ = ["app", "main", "run"]
@@ -52,6 +52,7 @@ def _root(
 app.command("fit")(fit.fit)
 app.command("generate")(generate.generate)
 app.command("chat")(chat.chat)
+app.command("write")(write.write)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")

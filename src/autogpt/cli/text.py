@@ -103,6 +103,27 @@ STRINGS: Mapping[str, tuple[str, str]] = {
         "没有命令 {command}；可用 /clear、/save 文件、/exit",
     ),
     "chat.stopped": ("(stopped)", "（已停止）"),
+    # write
+    "write.bar": ("writing", "写作中"),
+    "write.resumed": ("going on: {written} of {words} were written", "继续写作：已写 {written} / {words}"),
+    "write.half_line": (
+        "the journal's last line was half-written and is dropped; its sentence is written again",
+        "日志最后一行没有写完，已舍去，该句会重新写出",
+    ),
+    "write.planned": ("“{title}”, {n} chapters", "《{title}》，共 {n} 章"),
+    "write.cast": ("cast: {names}", "人物：{names}"),
+    "write.short": (
+        "chapter {chapter}, scene {scene} ends short: {reason}",
+        "第 {chapter} 章第 {scene} 场提前结束：{reason}",
+    ),
+    "write.book": ("book", "作品"),
+    "write.length": ("length", "长度"),
+    "write.words": ("{n} of {ordered} words", "{n} / {ordered} 词"),
+    "write.characters": ("{n} of {ordered} Chinese characters", "{n} / {ordered} 字"),
+    "write.repeats": ("repeated 8-grams", "重复的 8 元组"),
+    "write.promises": ("promised appearances", "约定出场"),
+    "write.rewrites": ("rewrites", "重写"),
+    "write.files": ("files", "文件"),
 }
 """key → (English, Chinese). Both have the same placeholders."""
 
