@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from autogpt.data.tokenizers import train_tokenizer
-from autogpt.errors import DataError, ModelError, TaskError
+from autogpt.errors import ConfigError, DataError, ModelError, TaskError
+from autogpt.generation.grammar import json_schema, one_of
 from autogpt.model import RECIPE_FILE, TASK_FILE, Model, load
 from autogpt.models.gpt import GPT
 from autogpt.models.hub import save_model
@@ -144,3 +145,44 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ModelError):
         load("no-such-model")
+
+
+def test_every_sampling_option_is_taken_by_name(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.GENERATION, input_fields=[], output_field="text", layout="text")
+    options: list[dict[str, Any]] = [
+        {"min_p": 0.1, "typical_p": 0.9, "top_k": 20},
+        {"frequency_penalty": 1.0, "presence_penalty": 1.0, "no_repeat_ngram": 2, "dry_multiplier": 0.8},
+        {"beams": 3, "length_penalty": 0.5},
+        {"contrastive_alpha": 0.6, "top_k": 4},
+        {"logit_bias": {5: 1.0}, "stop": "zz", "min_new_tokens": 3, "logprobs": 1},
+    ]
+    for given in options:
+        text = model.generate("the cat", **given)
+        assert text == "".join(model.stream("the cat", **given)).strip()
+        assert text == "".join(model.chat([{"role": "user", "content": "the cat"}], **given)).strip()
+        assert set(model.predict(["the cat"], **given)[0]) == {"prediction"}
+        assert model.predict(["the cat"], **given) == model.predict(["the cat"], sampling=given)
+    assert model.predict(["the cat"], max_new_tokens=2) != model.predict(["the cat"], max_new_tokens=8)
+    for call in (model.generate, model.predict):
+        with pytest.raises(ConfigError, match="did you mean 'top_k'"):
+            call("the cat", topk=3)
+
+
+def test_an_empty_prompt_is_continued(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.GENERATION, input_fields=[], output_field="text", layout="text")
+    assert model.generate("", min_new_tokens=6) == "".join(model.stream("", min_new_tokens=6)).strip()
+    assert model.predict([""], min_new_tokens=6)[0]["prediction"]
+
+
+def test_a_grammar_holds_what_is_generated(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.SUMMARIZATION)
+    grammar = json_schema({"enum": ["a", 1, None]})
+    assert json.loads(model.generate("the cat", grammar=grammar, max_new_tokens=20)) in ("a", 1, None)
+    talker = _model(
+        tmp_path / "a", TaskKind.DIALOGUE, input_fields=["messages"], output_field="messages", layout="messages"
+    )
+    said = "".join(talker.chat([{"role": "user", "content": "hi"}], grammar=one_of(["yes", "no"])))
+    assert said in ("yes", "no")
+    sorter = _model(tmp_path / "b", TaskKind.CLASSIFICATION, labels=["a", "b"])
+    with pytest.raises(TaskError, match="takes no grammar"):
+        sorter.generate("x", grammar=grammar)

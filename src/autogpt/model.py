@@ -24,6 +24,7 @@ from autogpt.types import Example, Message, Prediction, Scores, Target
 
 if TYPE_CHECKING:
     from autogpt.generation.engine import Engine, Prompt
+    from autogpt.generation.grammar import Grammar
     from autogpt.generation.sampling import Sampling
 
 __all__ = ["Model", "load", "plain", "scores_document"]
@@ -86,9 +87,14 @@ class Model:
         from autogpt.generation.sampling import Sampling
 
         base = {name: self.recipe[name] for name in ("max_new_tokens", "repetition_penalty")}
-        if interactive and self.spec.kind in _WRITES_FREELY:
+        searches = (options.get("beams") or 1) != 1 or (options.get("contrastive_alpha") or 0) != 0
+        if interactive and self.spec.kind in _WRITES_FREELY and not searches:
             base |= {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.05}
-        return Sampling(**base).with_options(dict(options))
+        # The recipe's length is a default: who asks for a longer least length does not have to repeat the most.
+        least = options.get("min_new_tokens")
+        if options.get("max_new_tokens") is None and isinstance(least, int):
+            base["max_new_tokens"] = max(base["max_new_tokens"], least)
+        return Sampling(**base).with_options(options)
 
     def _example(self, text: str | Mapping[str, Any]) -> Example:
         """One input as an example: a mapping of fields, or text for the single input field."""
@@ -147,17 +153,17 @@ class Model:
         self,
         rows: Iterable[Mapping[str, Any] | str],
         *,
-        max_new_tokens: int | None = None,
         sampling: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> list[dict[str, Any]]:
         """A document for each row, in order: `prediction`, and `scores` (label → probability) for label tasks.
 
-        Greedy unless `sampling` says otherwise. Raises DataError naming the first row that cannot be read.
+        Greedy unless the options of `Sampling` say otherwise; they are given by name, or all in `sampling`. Raises
+        DataError naming the first row that cannot be read, and ConfigError for an unknown option.
         """
         from autogpt.generation.predict import predict
 
-        options = {"max_new_tokens": max_new_tokens, **(sampling or {})}
-        chosen = self._sampling(options, interactive=False)
+        chosen = self._sampling({**(sampling or {}), **options}, interactive=False)
         examples = self._examples(rows)
         if self.spec.kind is TaskKind.GENERATION and not self.spec.input_fields:
             texts = self.engine.complete([self._prompt(e) for e in examples], chosen)
@@ -177,32 +183,61 @@ class Model:
             document["scores"] = dict(sorted(prediction.scores.items(), key=lambda item: -item[1]))
         return document
 
-    def generate(self, text: str | Mapping[str, Any], **sampling: Any) -> str:
-        """The answer to one input as text. Free writing samples; tasks with one right answer are greedy."""
+    def generate(self, text: str | Mapping[str, Any], *, grammar: Grammar | None = None, **sampling: Any) -> str:
+        """The answer to one input as text. Free writing samples; tasks with one right answer are greedy.
+
+        Args:
+            grammar: what the answer must look like, see `generation.grammar` (`json_schema`, `regex`, …).
+            sampling: any option of `Sampling`.
+
+        Raises:
+            TaskError: a grammar for a model that does not write its answers freely.
+        """
         if self.spec.is_label_task or self.spec.kind is TaskKind.EXTRACTION:
+            self._refuse(grammar)
             answer = self.predict([text], sampling=sampling)[0]["prediction"]
             return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-        return "".join(self.stream(text, **sampling)).strip()
+        given = {} if grammar is None else {"grammar": grammar}
+        return "".join(self.stream(text, **given, **sampling)).strip()
 
-    def stream(self, text: str | Mapping[str, Any], **sampling: Any) -> Iterator[str]:
-        """The answer in pieces of whole characters, as it is written."""
+    def _refuse(self, grammar: Grammar | None) -> None:
+        if grammar is not None:
+            raise TaskError(
+                f"{self.name} takes no grammar",
+                found=f"a {self.spec.kind.value} model",
+                expected="one that writes text",
+            )
+
+    def stream(
+        self, text: str | Mapping[str, Any], *, grammar: Grammar | None = None, **sampling: Any
+    ) -> Iterator[str]:
+        """The answer in pieces of whole characters, as it is written; arguments as in `generate`."""
         from autogpt.generation.predict import grammar_of
 
         chosen, example = self._sampling(sampling, interactive=True), self._example(text)
-        yield from self.engine.stream(self._prompt(example), chosen, grammar_of(self.spec, example))
+        own = grammar_of(self.spec, example)
+        if own is not None:
+            self._refuse(grammar)
+        yield from self.engine.stream(self._prompt(example), chosen, grammar or own)
 
-    def chat(self, messages: Sequence[Mapping[str, str]], **sampling: Any) -> Iterator[str]:
-        """The reply to a conversation in pieces. Raises TaskError for a model that was not made to talk."""
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], *, grammar: Grammar | None = None, **sampling: Any
+    ) -> Iterator[str]:
+        """The reply to a conversation in pieces; further arguments as in `generate`.
+
+        Raises TaskError for a model that was not made to talk.
+        """
         if self.spec.kind is TaskKind.DIALOGUE:
             turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
             example = Example(id="chat", input={}, messages=turns)
-            yield from self.engine.stream(self._prompt(example), self._sampling(sampling, interactive=True))
+            chosen = self._sampling(sampling, interactive=True)
+            yield from self.engine.stream(self._prompt(example), chosen, grammar)
             return
         if self.spec.kind not in (TaskKind.INSTRUCTION, TaskKind.GENERATION, TaskKind.PREFERENCE):
             raise TaskError(
                 f"{self.name} does not chat", found=f"a {self.spec.kind.value} model", todo="use autogpt generate"
             )
-        yield from self.stream(messages[-1]["content"], **sampling)
+        yield from self.stream(messages[-1]["content"], grammar=grammar, **sampling)
 
     def evaluate(self, data: str | Path) -> dict[str, Any]:
         """Every metric of the task on the rows of `data`, with bootstrap intervals."""

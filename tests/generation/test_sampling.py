@@ -1,57 +1,79 @@
-"""The choice of a token against transformers' own logits processors."""
+"""The record of decoding options: ranges, contradictions, and what is read from configurations and requests."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-import torch
-from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from autogpt.errors import ConfigError
-from autogpt.generation.sampling import Sampling, choose
+from autogpt.generation.sampling import Sampling
 
 
-def _frequencies(logits: torch.Tensor, sampling: Sampling, seen: torch.Tensor | None = None) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    many = logits.expand(20_000, -1)
-    tokens = choose(many, None if seen is None else seen.expand(20_000, -1), sampling, generator)
-    return torch.bincount(tokens, minlength=logits.shape[-1]) / len(tokens)
-
-
-@pytest.mark.parametrize("top_p", [0.3, 0.7, 0.95])
-def test_top_p_samples_what_transformers_would(top_p: float) -> None:
-    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(1)) * 2
-    expected = TopPLogitsWarper(top_p)(torch.zeros(1, 1, dtype=torch.long), logits.clone()).softmax(-1)[0]
-    found = _frequencies(logits, Sampling(temperature=1.0, top_p=top_p))
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=0.015)
-
-
-def test_top_k_and_temperature() -> None:
-    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(2)) * 2
-    expected = TopKLogitsWarper(4)(torch.zeros(1, 1, dtype=torch.long), logits / 0.7).softmax(-1)[0]
-    found = _frequencies(logits, Sampling(temperature=0.7, top_k=4))
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=0.015)
-
-
-def test_repetition_penalty_equals_transformers() -> None:
-    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3)) * 2
-    seen = torch.zeros(1, 12, dtype=torch.bool)
-    seen[0, [2, 5]] = True
-    expected = RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([[2, 5]]), logits.clone()).softmax(-1)[0]
-    found = _frequencies(logits, Sampling(temperature=1.0, repetition_penalty=1.7), seen)
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=0.015)
-
-
-def test_greedy_takes_the_most_probable() -> None:
-    logits = torch.tensor([[0.1, 3.0, 2.9], [5.0, 0.0, 0.0]])
-    assert choose(logits, None, Sampling(), torch.Generator()).tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("options", [{"temperature": -1}, {"top_p": 1.5}, {"max_new_tokens": 0}])
-def test_values_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": "hot"},
+        {"top_p": 1.5},
+        {"top_k": 2.5},
+        {"top_k": True},
+        {"max_new_tokens": 0},
+        {"frequency_penalty": 3},
+        {"dry_base": 0.5},
+        {"beams": 0},
+        {"logprobs": -1},
+        {"logit_bias": {"x": 1}},
+        {"logit_bias": {-1: 1}},
+        {"logit_bias": {3: float("nan")}},
+        {"logit_bias": {3: float("inf")}},
+        {"logit_bias": 3},
+        {"stop": ""},
+        {"stop": ["a", ""]},
+        {"stop": 3},
+        {"stop": ["x"] * 65},
+        {"stop": "x" * 257},
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
         Sampling().with_options(options)
+    assert "\n" not in str(caught.value)
+    assert "found" in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beams": 4, "temperature": 0.5},
+        {"beams": 4, "contrastive_alpha": 0.6, "top_k": 4},
+        {"contrastive_alpha": 0.6, "top_k": 4, "temperature": 1.0},
+        {"contrastive_alpha": 0.6},
+        {"length_penalty": 2.0},
+        {"min_new_tokens": 9, "max_new_tokens": 8},
+    ],
+)
+def test_contradictions_are_refused_in_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"found .* expected "):
+        Sampling(**options)
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="temperature"):
         Sampling().with_options({"temprature": 1.0})
+
+
+def test_none_is_not_given_and_nothing_else_changes() -> None:
+    base = Sampling(temperature=0.5, stop=("a",), logprobs=2)
+    assert base.with_options({"temperature": None, "top_k": 3}) == Sampling(
+        temperature=0.5, stop=("a",), logprobs=2, top_k=3
+    )
+
+
+def test_stop_and_bias_are_taken_as_json_and_yaml_have_them() -> None:
+    given = Sampling(stop="end", logit_bias={"7": -1, 3: 2.5})  # type: ignore[arg-type]
+    assert given == Sampling(stop=("end",), logit_bias=((3, 2.5), (7, -1.0)))
+    assert Sampling(stop=["a", "b", "a"]).stop == ("a", "b")  # type: ignore[arg-type]
+    assert hash(given)  # a record that can be a key

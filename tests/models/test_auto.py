@@ -98,6 +98,24 @@ def test_folders_load_in_a_fresh_process(code: str, folder: Path) -> None:
     assert "Exception in thread" not in done.stderr
 
 
+def test_a_latent_model_loads_in_a_fresh_process(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    from autogpt.models.latent import LatentGPT, LatentGPTConfig
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    save_model(LatentGPT(LatentGPTConfig(vocab_size=320, latents=3, **shape)), tokenizer, tmp_path / "m")
+    code = (
+        "import sys\nimport autogpt\nfolder = sys.argv[1]\n"
+        "from transformers import AutoConfig, AutoModel, AutoModelForCausalLM\n"
+        "assert AutoConfig.from_pretrained(folder).latents == 3\n"
+        "assert type(AutoModel.from_pretrained(folder)).__name__ == 'LatentGPTModel'\n"
+        + LOAD.replace("autogpt.models.gpt", "autogpt.models.latent")
+        + "\nprint('ok')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.stdout == "ok\n", done.stderr
+
+
 @pytest.mark.parametrize(
     "after", ["", "\nimport transformers", "\nautogpt.ModelError, autogpt.__version__, autogpt.TaskSpec"]
 )

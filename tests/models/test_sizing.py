@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from autogpt.data.batching import Batch
 from autogpt.errors import ConfigError
 from autogpt.models.gpt import GPT
+from autogpt.models.latent import LatentGPT, LatentGPTConfig
 from autogpt.models.sizing import (
     activation_bytes,
     flops_per_token,
@@ -18,6 +20,7 @@ from autogpt.models.sizing import (
     shape_for,
     shape_of,
 )
+from autogpt.training.mixture import Mixture
 
 FEATURES: list[dict[str, Any]] = [
     {},
@@ -82,6 +85,68 @@ def _is_weight_copy(tensor: torch.Tensor, config: Any) -> bool:
     return tensor.ndim == 2 and 256 not in tensor.shape
 
 
+# --- a latent-variable GPT -------------------------------------------------------------------------------------------
+
+LATENT: list[dict[str, Any]] = [
+    {},
+    {"mlp": "relu2", "qk_norm": True, "latent_layers": 2, "latents": 8},
+    {"value_embeddings": True, "residual_scalars": True, "tie_word_embeddings": False, "latent_rank": 8},
+    {"position": "learned", "mlp": "gelu", "norm": "layer", "bias": True, "latents": 2},
+    {"num_heads": 2, "latent_layers": 3},
+]
+
+
+def latent(**features: Any) -> LatentGPTConfig:
+    own = {name: features.pop(name) for name in ("latents", "latent_rank", "latent_layers") if name in features}
+    plain = small(**features).to_dict()
+    del plain["model_type"]
+    return LatentGPTConfig(**plain, **own)
+
+
+@pytest.mark.parametrize("features", LATENT)
+def test_parameters_of_a_latent_model_are_those_of_the_model(features: dict[str, Any]) -> None:
+    config = latent(**features)
+    model = LatentGPT(config)
+    assert parameters(config) == sum(p.numel() for p in model.parameters())
+    body = [p for name, p in model.named_parameters() if "embed" not in name and "lm_head" not in name]
+    assert parameters_without_embeddings(config) == sum(p.numel() for p in body)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("features", LATENT)
+def test_flops_of_a_latent_model_are_those_of_its_objective(features: dict[str, Any], dropout: float) -> None:
+    config = latent(**features, dropout=dropout)
+    model, ids = LatentGPT(config).train(), torch.randint(0, 512, (4, 64))
+    weights = torch.ones(4, 64)
+    batch = Batch(ids, ids, weights, torch.ones_like(ids), 256, 252)
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
+        Mixture(lambda: 0.1)(model, batch).backward()
+    # PyTorch does not count the kernel that attends without gradients. The last token of a row reaches no head, a 64th.
+    read = config.first_latent_layer + config.latents * (config.latent_layers or 0)
+    found = counter.get_total_flops() + 4 * read * 64 * config.hidden_size * ids.numel()
+    assert found == pytest.approx(flops_per_token(config, 64) * ids.numel(), rel=0.015)
+
+
+@pytest.mark.parametrize("features", LATENT)
+def test_activation_bytes_of_a_latent_model_are_those_that_autograd_keeps(features: dict[str, Any]) -> None:
+    config = latent(**features)
+    model, ids = LatentGPT(config).train(), torch.randint(0, 512, (4, 64))
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    copies = {shape for p in model.parameters() if p.ndim == 2 for shape in (p.shape, p.shape[::-1])}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights and tensor.shape not in copies:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model.model(ids, latent=torch.zeros(4, dtype=torch.long))
+        found = sum(storage.nbytes() for storage in kept.values())
+    assert activation_bytes(config, ids.numel()) == pytest.approx(found, rel=0.15)
+
+
 def test_the_dial() -> None:
     wide = shape_for(512, vocab_size=8192, context=512)
     assert (wide.num_hidden_layers, wide.num_attention_heads, wide.num_key_value_heads, wide.head_dim) == (8, 8, 4, 64)
@@ -131,6 +196,7 @@ def test_short_contexts_leave_room_for_longer_questions() -> None:
 @pytest.mark.parametrize(
     ("asked", "fields"),
     [
+        ({"latents": 1}, {"model_type": "autogpt"}),
         ({"head_size": 64}, {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64}),
         ({"width": 288, "head_size": 32}, {"hidden_size": 288, "num_attention_heads": 9}),
         ({"query_groups": 4}, {"num_attention_heads": 4, "num_key_value_heads": 1}),
@@ -151,6 +217,15 @@ def test_what_it_names_is_what_the_model_has(asked: dict[str, Any], fields: dict
     model = GPT(shape)
     assert sum(p.numel() for p in model.parameters()) == parameters(shape)
     assert model(torch.randint(0, 300, (2, 16))).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("more", [{}, {"late_keys": True, "query_groups": 2}, {"block": "llama", "mlp_ratio": 2}])
+def test_several_latents_make_the_same_shape_a_mixture(more: dict[str, Any]) -> None:
+    plain = shape_of({**PLAIN, **more}, vocab_size=300, context=128)
+    mixed = shape_of({**PLAIN, **more, "latents": 4}, vocab_size=300, context=128)
+    assert isinstance(mixed, LatentGPTConfig)
+    assert mixed.latents == 4
+    assert mixed.plain().to_dict() == plain.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,17 @@ def test_optional_parameters_are_there_when_they_are_named() -> None:
         space.narrowed({"query_group": 2})
 
 
+def test_a_mixture_may_be_asked_for_where_texts_are_written() -> None:
+    space = space_for(_spec(TaskKind.GENERATION), 100_000)
+    assert "latents" not in space.names
+    assert space.narrowed({"latents": 4}).default["latents"] == 4
+    assert space.narrowed({"latents": [1, 2, 8]}).default["latents"] == 1
+    with pytest.raises(ConfigError, match="expected"):
+        space.narrowed({"latents": 3})
+    with pytest.raises(ConfigError, match="latents"):
+        space_for(_spec(TaskKind.CLASSIFICATION), 100_000).narrowed({"latents": 2})
+
+
 def test_nothing_changes_for_those_who_ask_for_nothing() -> None:
     """The first trial and what is drawn after it, as they were before there was anything to ask for."""
     space = space_for(_spec(TaskKind.CLASSIFICATION), 100_000).narrowed({})

@@ -20,15 +20,17 @@ from autogpt.models.adapters import trainable_parameters
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import load_model, save_model
+from autogpt.models.latent import LatentGPT
 from autogpt.models.sizing import shape_for
 from autogpt.search.gpt_space import Bases, space_for
-from autogpt.tasks.spec import TaskSpec
+from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.training import candidate as module
 from autogpt.training import starts
 from autogpt.training.candidate import Candidate, build, context_of
 from autogpt.training.frozen_trunk import TopObjective, TrunkBatches
 from autogpt.training.loop import load_state, save_state, train
 from autogpt.training.machine import Machine
+from autogpt.training.mixture_batches import LatentBatches
 from autogpt.training.starts import Start, choose_bases
 from autogpt.types import Example
 
@@ -209,6 +211,78 @@ def test_what_the_user_asks_for_is_what_is_trained(corpus: Corpus) -> None:
     assert losses[-1] < 0.8 * losses[0]
     moments = candidate.state.optimizer.state_of(candidate.model.model.layers[0].mlp.up_proj.weight)
     assert set(moments) == {"momentum_buffer"}  # Muon has no second moment
+
+
+# --- a mixture -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stories(colour_spec: TaskSpec) -> Corpus:
+    """Plain text of two kinds."""
+    fields = {"input_fields": [], "output_field": "text", "labels": [], "metric": "bits_per_byte", "direction": "min"}
+    spec = colour_spec.model_copy(update={"kind": TaskKind.GENERATION, **fields})
+    texts = [f"{'up' if i % 2 else 'down'} the hill they went {i} times " * 20 for i in range(24)]
+    rows = tuple(Example(str(i), {}, text) for i, text in enumerate(texts))
+    return Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+
+
+@pytest.fixture(scope="module")
+def replies(colour_spec: TaskSpec) -> Corpus:
+    """Written answers to a question."""
+    fields = {"output_field": "reply", "labels": [], "metric": "rouge_l"}
+    spec = colour_spec.model_copy(update={"kind": TaskKind.SUMMARIZATION, **fields})
+    rows = tuple(Example(str(i), {"text": f"who is {i}"}, "he is" if i % 2 else "nobody") for i in range(40))
+    return Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+
+
+def test_one_latent_is_the_model_of_old_and_several_are_a_mixture(replies: Corpus) -> None:
+    one, none = _fresh(replies, latents=1), _fresh(replies)
+    assert type(one.model) is GPT
+    assert one.model.config.to_dict() == none.model.config.to_dict()
+    for (name, a), b in zip(one.model.named_parameters(), none.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    several = _fresh(replies, latents=4)
+    assert isinstance(several.model, LatentGPT)
+    assert (several.model.config.latents, several.model.config.models_prompt) == (4, False)
+    assert isinstance(several.batches, LatentBatches)
+    assert _fresh(replies, latents=4).batches is several.batches
+    losses = _losses(several, 20)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_mixture_that_was_saved_goes_on_as_if_it_had_never_stopped(replies: Corpus, tmp_path: Path) -> None:
+    unbroken = _fresh(replies, latents=2)
+    _losses(unbroken, 14)
+    first = _fresh(replies, latents=2)
+    _losses(first, 9)
+    save_state(first.state, tmp_path / "c")
+    replies.shared.clear()  # what another process would have
+    second = _fresh(replies, latents=2)
+    assert load_state(second.state, tmp_path / "c") is not None
+    _losses(second, 14)
+    for (name, a), b in zip(unbroken.model.named_parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_of_plain_text_a_mixture_reads_one_document_a_row(stories: Corpus) -> None:
+    candidate = _fresh(stories, latents=2)
+    assert stories.packed
+    assert not candidate.batches.plan.packed
+    assert candidate.model.config.models_prompt
+    start_id = candidate.tokenizer.bos_token_id
+    for step in range(len(candidate.batches)):
+        batch = candidate.batches.batch(step)
+        assert batch.ids_BT.shape[1] <= candidate.batches.plan.context
+        assert not (batch.ids_BT[:, 1:] == start_id).any()
+    losses = _losses(candidate, 10)
+    assert losses[-1] < losses[0]
+
+
+def test_a_mixture_does_not_learn_from_pairs(replies: Corpus) -> None:
+    config = space_for(replies.spec, replies.characters).narrowed({"latents": 2, "vocabulary": 300}).default
+    options: dict[str, Any] = {"base": None, "options": TrainingConfig(), "machine": MACHINE}
+    with pytest.raises(TrainingError, match="does not learn from preference pairs"):
+        build({**config, "objective": "dpo"}, replies, **options, longest_answer=8, seed=0)
 
 
 def test_a_shape_that_cannot_be_fails_the_trial_with_the_reason(corpus: Corpus) -> None:

@@ -12,6 +12,7 @@ from autogpt.data.batching import Batch
 from autogpt.models.adapters import add_lora, trainable_parameters
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.latent import LatentGPT, LatentGPTConfig
 from autogpt.models.sizing import shape_for
 from autogpt.training import cost
 from autogpt.training.cost import (
@@ -26,6 +27,7 @@ from autogpt.training.cost import (
 )
 from autogpt.training.frozen_trunk import freeze_trunk
 from autogpt.training.machine import Machine
+from autogpt.training.mixture import Mixture
 from autogpt.training.objectives import weighted_token_loss
 
 SHAPE = shape_for(128, depth=4, vocab_size=512, context=64)
@@ -60,6 +62,22 @@ def test_operations_are_those_that_pytorch_counts(work: Work, scored: float) -> 
     with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         weighted_token_loss(model, batch).backward()
     assert work.flops(first_epoch=True) == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("scored", [1.0, 0.25])
+def test_operations_of_a_mixture_are_those_that_pytorch_counts(scored: float) -> None:
+    plain = {name: value for name, value in SHAPE.to_dict().items() if name != "model_type"}
+    work = Work(LatentGPTConfig(**plain, latents=4), tokens=256, context=64, scored=scored)
+    model, ids = LatentGPT(work.shape).train(), torch.randint(0, 512, (4, 65))  # type: ignore[arg-type]
+    weights = torch.zeros(4, 65)
+    weights[:, 1 : 1 + int(64 * scored)] = 1.0
+    batch = Batch(ids, ids, weights, torch.ones_like(ids), ids.numel(), int(weights.sum()))
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
+        Mixture(lambda: 0.1)(model, batch).backward()
+    assert work.flops() == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert work.trained == trainable_parameters(model)
+    assert work.traffic() > 1.5 * replace(work, shape=SHAPE).traffic()
+    assert peak_bytes(work) > peak_bytes(replace(work, shape=SHAPE))
 
 
 def test_kept_hidden_states_save_the_trunk() -> None:

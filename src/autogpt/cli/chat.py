@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autogpt.cli import common
+from autogpt.cli.generate import SamplingOption, sampling_of
 from autogpt.cli.text import Text, language_for
 from autogpt.errors import ConfigError
 
@@ -27,18 +28,21 @@ def chat(
     top_p: Annotated[float | None, typer.Option("--top-p", help="Sample from this share of the probability.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Longest reply in tokens.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the sampling.")] = None,
+    overrides: SamplingOption = None,
     as_json: common.JsonFlag = False,
     debug: common.DebugFlag = False,
     quiet: common.QuietFlag = False,
 ) -> None:
     """Talk with a trained model. Commands: /clear, /save FILE, /exit. With --json the conversation comes at the end."""
+    given = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    sampling = sampling_of(given, overrides)
+
     from autogpt.model import load
 
-    given = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
     loaded = load(model)
     text = Text(language_for(loaded.spec.description))
     interactive = sys.stdin.isatty()
-    talk = Conversation(loaded, {k: v for k, v in given.items() if v is not None}, text, to_stderr=as_json)
+    talk = Conversation(loaded, sampling, text, to_stderr=as_json)
     if interactive and not quiet:
         common.note(text("chat.hello", model=loaded.name))
     for line in _lines(interactive):

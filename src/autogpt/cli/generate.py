@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,12 @@ from autogpt.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from autogpt.model import Model
 
-__all__ = ["generate", "predict_file", "readable"]
+__all__ = ["SamplingOption", "generate", "predict_file", "readable", "sampling_of"]
+
+SamplingOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling option, such as top_k=40; repeatable."),
+]
 
 BLOCK_ROWS = 32
 """Rows handed to the model at a time, so that the bar moves; batches inside a block are the model's business."""
@@ -42,27 +47,32 @@ def generate(
     top_p: Annotated[float | None, typer.Option("--top-p", help="Sample from this share of the probability.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Longest answer in tokens.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the sampling; the same seed, the same text.")] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", metavar="FILE.json", help="Write JSON that is valid under this JSON schema."),
+    ] = None,
+    overrides: SamplingOption = None,
     as_json: common.JsonFlag = False,
     debug: common.DebugFlag = False,
     quiet: common.QuietFlag = False,
 ) -> None:
     """Answer one text, or every row of a file."""
     given = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
-    sampling = {name: value for name, value in given.items() if value is not None}
+    sampling = sampling_of(given, overrides)
+    _check_together(file, text, out, schema, stream=stream, as_json=as_json)
     if file is not None:
-        if text is not None or stream:
-            raise ConfigError("--file", found="a text or --stream beside it", expected="one of them")
         _file_mode(model, file, out, sampling, as_json=as_json, quiet=quiet)
         return
-    if out is not None:
-        raise ConfigError("--out without --file", todo="redirect standard output instead, or give --file")
-    if stream and as_json:
-        raise ConfigError("--stream with --json", expected="one of them")
     asked = _standard_input() if text in (None, "-") else str(text)
+    wanted = None if schema is None else _schema(common.existing(schema, "--schema"))
 
     from autogpt.model import load
 
     loaded = load(model)
+    if wanted is not None:
+        from autogpt.generation.grammar import json_schema
+
+        sampling["grammar"] = json_schema(wanted)
     if stream:
         for piece in loaded.stream(asked, **sampling):
             typer.echo(piece, nl=False)
@@ -76,9 +86,50 @@ def generate(
         common.say(readable(answer))
 
 
+def _check_together(
+    file: str | None, text: str | None, out: str | None, schema: str | None, *, stream: bool, as_json: bool
+) -> None:
+    """Raise ConfigError for options that exclude one another."""
+    if file is not None and (text is not None or stream):
+        raise ConfigError("--file", found="a text or --stream beside it", expected="one of them")
+    if file is not None and schema is not None:
+        raise ConfigError("--schema with --file", expected="one text at a time with --schema")
+    if file is None and out is not None:
+        raise ConfigError("--out without --file", todo="redirect standard output instead, or give --file")
+    if stream and as_json:
+        raise ConfigError("--stream with --json", expected="one of them")
+
+
+def sampling_of(flags: Mapping[str, Any], overrides: Sequence[str] | None) -> dict[str, Any]:
+    """The sampling options of a command line: flags that were given, and `--set key=value`.
+
+    Raises ConfigError for an unknown key, and for an option that comes both ways.
+    """
+    from autogpt.generation.sampling import read_options
+
+    options = read_options(overrides or ())
+    given = {name: value for name, value in flags.items() if value is not None}
+    if twice := sorted(options.keys() & given.keys()):
+        flag = "--" + twice[0].replace("_", "-")
+        raise ConfigError(f"{flag} with --set {twice[0]}", expected="one of them")
+    return {**options, **given}
+
+
+def _schema(path: Path) -> str:
+    """The text of a file that holds a JSON schema."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"--schema {str(path)!r} cannot be read", found=str(error)[:100], expected="a JSON schema in UTF-8"
+        ) from error
+    return text
+
+
 def _answer(model: Model, text: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """The prediction for one text. Free writing is left to `Model.generate`: greedy text would be dull."""
-    if model.spec.is_label_task or model.spec.kind == "extraction":
+    if (model.spec.is_label_task or model.spec.kind == "extraction") and "grammar" not in sampling:
         return model.predict([text], sampling=sampling or None)[0]
     return {"prediction": model.generate(text, **sampling)}
 

@@ -1,12 +1,11 @@
-"""Runs a causal language model: texts, streams, likelihoods and label probabilities. One decoding loop serves them all.
+"""Runs a causal language model: texts, streams, likelihoods and label probabilities. One loop writes them all.
 
-Shapes: B sequences, T tokens, D hidden width, V vocabulary, N trie nodes, C candidate tokens.
+Shapes: B sequences, T tokens, D hidden width, N trie nodes, C candidate tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -14,9 +13,19 @@ import torch.nn.functional as F
 
 from autogpt.data.batching import Encoded, encode_all
 from autogpt.data.tokenizers import encode_texts
+from autogpt.errors import ConfigError
+from autogpt.generation.adaptive import Adaptation, AdaptationSettings
+from autogpt.generation.beams import beam_search
 from autogpt.generation.choices import ChoiceTrie
+from autogpt.generation.completion import Completion, FinishReason, TokenLogprob
+from autogpt.generation.decode import Decoding, Job
 from autogpt.generation.grammar import Grammar, Matchers
-from autogpt.generation.sampling import Sampling, choose
+from autogpt.generation.latent import nats as mixture_nats
+from autogpt.generation.latent import row_arguments as row_arguments_of
+from autogpt.generation.reading import Follower, Reader
+from autogpt.generation.sampling import Sampling
+from autogpt.generation.text_stream import TextStream, decoded
+from autogpt.models.latent import LatentGPT
 from autogpt.training.objectives import backbone, token_losses
 from autogpt.types import Segment
 
@@ -24,6 +33,8 @@ __all__ = ["Engine", "Prompt"]
 
 Prompt: TypeAlias = str | Sequence[Segment]
 """Text, or rendered segments: earlier answers in a conversation are followed by the end token, as in training."""
+
+_Text: TypeAlias = tuple[tuple[int, ...], FinishReason, tuple[TokenLogprob, ...]]
 
 _BATCH_TOKENS = 16384
 """Padded tokens of one forward pass: enough to fill two cores, little enough to stay under a few hundred MB."""
@@ -47,12 +58,8 @@ class Engine:
         self.bos_id = tokenizer.bos_token_id
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_id
-
-    @contextmanager
-    def _forward(self) -> Iterator[None]:
-        half = self.precision == "bf16" and next(self.model.parameters()).dtype == torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            yield
+        half = precision == "bf16" and next(model.parameters()).dtype == torch.float32
+        self._reader = Reader(model, self.context, self.pad_id, self.device, half)
 
     # ---- prompts -----------------------------------------------------------------------------------------------------
 
@@ -62,19 +69,19 @@ class Engine:
         What does not fit is cut from the middle: the beginning of a document and the end of the prompt (the question,
         the answer's cue) matter most.
         """
+        return self._encoded(prompts, max(8, self.context - room))
+
+    def _encoded(self, prompts: Sequence[Prompt], most: int) -> list[list[int]]:
         rows = [[Segment(prompt, is_answer=False)] if isinstance(prompt, str) else prompt for prompt in prompts]
-        encoded = encode_all(self.tokenizer, rows, max_tokens=max(8, self.context - room))
+        encoded = encode_all(self.tokenizer, rows, max_tokens=most)
         return [row.ids.tolist() or [self.eos_id] for row in encoded]
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids padded on the left and their bool mask, both [B, T]."""
-        length = max(map(len, rows))
-        ids_BT = torch.full((len(rows), length), self.pad_id, dtype=torch.long)
-        mask_BT = torch.zeros(len(rows), length, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            ids_BT[i, length - len(row) :] = torch.tensor(row)
-            mask_BT[i, length - len(row) :] = True
-        return ids_BT.to(self.device), mask_BT.to(self.device)
+    def _dropped(self, prompts: Sequence[Prompt], encoded: Sequence[Sequence[int]], room: int) -> list[int]:
+        """How many tokens of each prompt had no room in its encoding."""
+        cut = [i for i, ids in enumerate(encoded) if len(ids) >= max(8, self.context - room)]
+        whole = self._encoded([prompts[i] for i in cut], 2**30)
+        lengths = dict(zip(cut, map(len, whole), strict=True))
+        return [lengths.get(i, len(ids)) - len(ids) for i, ids in enumerate(encoded)]
 
     @staticmethod
     def _groups(lengths: Sequence[int], extra: int, most: int) -> Iterator[list[int]]:
@@ -90,91 +97,136 @@ class Engine:
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
-    def _decode(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, matchers: Matchers | None = None
-    ) -> Iterator[list[tuple[int, int]]]:
-        """Decode a batch; each step yields (row, token) of the rows still writing. Finished rows leave the batch."""
-        generator = torch.Generator(device=self.device).manual_seed(sampling.seed)
-        ids_BT, mask_BT = self._padded(prompts)
-        positions_BT = (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
-        rows = torch.arange(len(prompts), device=self.device)
-        with self._forward():
-            out = self.model(
-                input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, use_cache=True, logits_to_keep=1
+    def completions(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        grammars: Sequence[Grammar | None] = (),
+        *,
+        row_arguments: Mapping[str, torch.Tensor] | None = None,
+        follower: Follower | None = None,
+        seeds: Sequence[int] = (),
+    ) -> list[Completion]:
+        """The continuation of each prompt, in the order given.
+
+        A row is the same alone as in any batch, but for rounding in the model itself. Room is kept for an answer of up
+        to half the context; a longer one goes on past the context (see `reading`), and a prompt without room loses
+        tokens from its middle.
+
+        Args:
+            grammars: one for each prompt, which its continuation follows; none at all for free writing.
+            row_arguments: tensors with one row for each prompt, which the model's forward pass is given by name.
+            follower: is told of every token that the model reads; rows are numbers of prompts.
+            seeds: one for each prompt in place of the sampling's, for several texts of one prompt.
+
+        Raises:
+            ModelError: a grammar that cannot be followed, or no token is allowed.
+            ConfigError: options that do not fit this model, or a follower with beams or contrastive search.
+        """
+        room = min(sampling.max_new_tokens, self.context // 2)
+        encoded = self.encode_prompts(prompts, room)
+        dropped = self._dropped(prompts, encoded, room)
+        given = {**self._latents(encoded, sampling, seeds), **(row_arguments or {})}
+        done: dict[int, Completion] = {}
+        copies = max(sampling.beams, sampling.top_k if sampling.contrastive_alpha else 1)
+        for group in self._groups([len(ids) for ids in encoded], room, max(1, 64 // copies)):
+            index = torch.tensor(group)
+            job = Job(
+                prompts=[encoded[i] for i in group],
+                names=group,
+                grammars=Matchers.of(self.tokenizer, [grammars[i] for i in group] if grammars else ()),
+                row_arguments={name: value[index.to(value.device)] for name, value in given.items()},
+                follower=follower,
+                seeds=[seeds[i] for i in group] if seeds else (),
             )
-        seen_BV: torch.Tensor | None = None
-        if sampling.repetition_penalty != 1.0:
-            seen_BV = torch.zeros(len(prompts), out.logits.shape[-1], dtype=torch.bool, device=self.device)
-        for step in range(sampling.max_new_tokens):
-            logits_BV = out.logits[:, -1] if matchers is None else matchers.mask(out.logits[:, -1])
-            token_B = choose(logits_BV, seen_BV, sampling, generator)
-            alive = token_B != self.eos_id
-            yield [(int(r), int(t)) for r, t, a in zip(rows, token_B, alive, strict=True) if a]
-            if not bool(alive.any()) or step + 1 == sampling.max_new_tokens:
-                return
-            if matchers is not None:
-                matchers.follow(token_B.tolist())
-            cache = out.past_key_values
-            position_B = positions_BT[:, -1] + 1
-            if int(alive.sum()) <= 0.75 * len(rows):  # copying the cache costs; drop finished rows in bulk
-                index = alive.nonzero().squeeze(-1)
-                cache.batch_select_indices(index)
-                rows, token_B, mask_BT, position_B = rows[index], token_B[index], mask_BT[index], position_B[index]
-                seen_BV = None if seen_BV is None else seen_BV[index]
-                if matchers is not None:
-                    matchers.select(index.tolist())
-            elif not bool(alive.all()):
-                rows = torch.where(alive, rows, torch.full_like(rows, -1))
-            if seen_BV is not None:
-                seen_BV[torch.arange(len(token_B)), token_B] = True
-            positions_BT = position_B[:, None]
-            mask_BT = torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=-1)
-            with torch.inference_mode():
-                out = self.model(
-                    input_ids=token_B[:, None],
-                    attention_mask=mask_BT,
-                    position_ids=positions_BT,
-                    past_key_values=cache,
-                    use_cache=True,
-                )
+            for i, (ids, reason, logprobs) in zip(group, self._written(job, sampling), strict=True):
+                text = decoded(self.tokenizer, ids, sampling.stop)
+                done[i] = Completion(text, ids, reason, logprobs, len(encoded[i]), dropped[i])
+        return [done[i] for i in range(len(prompts))]
+
+    def _latents(
+        self, encoded: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int] = ()
+    ) -> dict[str, torch.Tensor]:
+        """The component that each row is written by, for a latent-variable model."""
+        if sampling.latent is not None and not isinstance(backbone(self.model), LatentGPT):
+            raise ConfigError("this model has no components", found=f"latent {sampling.latent}", expected="no latent")
+        drawn = seeds or [sampling.seed] * len(encoded)
+        return row_arguments_of(self.model, encoded, drawn, pad_id=self.pad_id, latent=sampling.latent)
+
+    def adaptation(self, settings: AdaptationSettings | None = None) -> Adaptation:
+        """What adapts this model to texts; see `adaptive`."""
+        return Adaptation(self._reader, settings)
+
+    def _written(self, job: Job, sampling: Sampling) -> Iterator[_Text]:
+        """Tokens, reason and log-probabilities of each row of the job."""
+        if sampling.beams > 1:
+            for beam in beam_search(self._reader, self.tokenizer, job, sampling):
+                yield beam.tokens, beam.reason or "length", beam.logprobs
+            return
+        tokens: list[list[int]] = [[] for _ in job.prompts]
+        logprobs: list[list[TokenLogprob]] = [[] for _ in job.prompts]
+        streams = [TextStream(self.tokenizer, sampling.stop) for _ in job.prompts] if sampling.stop else []
+        decoding = Decoding(self._reader, self.tokenizer, job, sampling)
+        for step in decoding:
+            for written in step:
+                tokens[written.row].append(written.token)
+                if written.logprob is not None:
+                    logprobs[written.row].append(written.logprob)
+                if streams:
+                    streams[written.row].push(written.token)
+                    if streams[written.row].stopped:
+                        decoding.close(written.row)
+        for row, ids in enumerate(tokens):
+            yield tuple(ids), decoding.reasons[row], tuple(logprobs[row])
 
     def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, grammars: Sequence[Grammar | None] = ()
     ) -> list[str]:
-        """The continuation of each prompt up to the end token, in the order given.
+        """The texts of `completions`."""
+        return [completion.text for completion in self.completions(prompts, sampling, grammars)]
 
-        Args:
-            grammars: one for each prompt, which its continuation follows; none at all for free writing.
+    def stream(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        grammar: Grammar | None = None,
+        *,
+        follower: Follower | None = None,
+    ) -> Generator[str, None, Completion]:
+        """Pieces of the continuation as soon as they are sure; joined they equal `complete`.
+
+        A piece is whole characters, and none of it can become part of a stop string. Beam search gives one piece, at
+        its end. The generator returns the completion, for those who ask (`yield from`).
         """
+        if sampling.beams > 1:
+            (whole,) = self.completions([prompt], sampling, [grammar], follower=follower)
+            if whole.text:
+                yield whole.text
+            return whole
         room = min(sampling.max_new_tokens, self.context // 2)
-        encoded = self.encode_prompts(prompts, room)
-        answers: list[list[int]] = [[] for _ in prompts]
-        for group in self._groups([len(ids) for ids in encoded], room, 64):
-            matchers = Matchers.of(self.tokenizer, [grammars[i] for i in group] if grammars else ())
-            for step in self._decode([encoded[i] for i in group], self._limited(sampling), matchers):
-                for row, token in step:
-                    if row >= 0:
-                        answers[group[row]].append(token)
-        return [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
-
-    def _limited(self, sampling: Sampling) -> Sampling:
-        return sampling.with_options({"max_new_tokens": min(sampling.max_new_tokens, self.context - 1)})
-
-    def stream(self, prompt: Prompt, sampling: Sampling, grammar: Grammar | None = None) -> Iterator[str]:
-        """Pieces of the continuation as soon as they are whole characters; joined they equal `complete`."""
-        (ids,) = self.encode_prompts([prompt], min(sampling.max_new_tokens, self.context // 2))
-        written: list[int] = []
-        shown = ""
-        for step in self._decode([ids], self._limited(sampling), Matchers.of(self.tokenizer, [grammar])):
-            written += [token for row, token in step if row >= 0]
-            text = self.tokenizer.decode(written, skip_special_tokens=True)
-            whole = text.rstrip("\N{REPLACEMENT CHARACTER}")
-            if whole.startswith(shown) and len(whole) > len(shown):
-                yield whole[len(shown) :]
-                shown = whole
-        text = self.tokenizer.decode(written, skip_special_tokens=True)
-        if text.startswith(shown) and len(text) > len(shown):
-            yield text[len(shown) :]
+        encoded = self.encode_prompts([prompt], room)
+        grammars, latents = Matchers.of(self.tokenizer, [grammar]), self._latents(encoded, sampling)
+        job = Job(encoded, grammars=grammars, row_arguments=latents, follower=follower)
+        stream, pieces = TextStream(self.tokenizer, sampling.stop), list[str]()
+        ids: list[int] = []
+        logprobs: list[TokenLogprob] = []
+        decoding = Decoding(self._reader, self.tokenizer, job, sampling)
+        for step in decoding:
+            for written in step:
+                ids.append(written.token)
+                if written.logprob is not None:
+                    logprobs.append(written.logprob)
+                if piece := stream.push(written.token):
+                    pieces.append(piece)
+                    yield piece
+                if stream.stopped:
+                    decoding.close(0)
+        if piece := stream.close():
+            pieces.append(piece)
+            yield piece
+        (dropped,) = self._dropped([prompt], encoded, room)
+        text = "".join(pieces)
+        return Completion(text, tuple(ids), decoding.reasons[0], tuple(logprobs), len(encoded[0]), dropped)
 
     # ---- scoring -----------------------------------------------------------------------------------------------------
 
@@ -188,7 +240,7 @@ class Engine:
         nodes_N = torch.tensor(trie.tokens, dtype=torch.long, device=self.device)
         sees_NN, depths_N = trie.sees().to(self.device), trie.depths().to(self.device)
         for group in self._groups([len(ids) for ids in encoded], trie.size, 256):
-            ids_BT, mask_BT = self._padded([encoded[i] for i in group])
+            ids_BT, mask_BT = self._reader.padded([encoded[i] for i in group])
             rows = len(group)
             positions_BT = (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
             if trie.size == 0:
@@ -197,7 +249,7 @@ class Engine:
                 ids_BT = torch.cat([ids_BT, nodes_N.expand(rows, -1)], dim=1)
                 positions_BT = torch.cat([positions_BT, positions_BT[:, -1:] + 1 + depths_N], dim=1)
                 attention = self._tree_mask(mask_BT, sees_NN)
-            with self._forward():
+            with self._reader.forward():
                 hidden_BTD = (
                     backbone(self.model)
                     .base_model(input_ids=ids_BT, attention_mask=attention, position_ids=positions_BT, use_cache=False)
@@ -228,8 +280,11 @@ class Engine:
         """Negative log-likelihood in nats of the answer tokens of each row.
 
         A row longer than the context is read in windows that overlap by half; each token is scored once, with at least
-        half a context before it. Rows never see each other.
+        half a context before it. Rows never see each other. Of a latent-variable model it is the exact mixture's.
         """
+        if isinstance(inner := backbone(self.model), LatentGPT):
+            with self._reader.forward():
+                return mixture_nats(inner, rows, context=self.context, pad_id=self.pad_id)
         windows: list[tuple[int, int, int]] = []  # row, first token, first scored token
         for index, row in enumerate(rows):
             windows.append((index, 0, 1))
@@ -252,7 +307,7 @@ class Engine:
                 answer[: scored - first] = False
                 scored_BT[i, : lengths[g]] = answer
             ids_BT, chosen_BT = ids_BT.to(self.device), scored_BT[:, 1:].to(self.device)
-            with self._forward():
+            with self._reader.forward():
                 hidden_BTD = backbone(self.model).base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
                 losses_N = token_losses(self.model, hidden_BTD[:, :-1][chosen_BT], ids_BT[:, 1:][chosen_BT])
             owners = chosen_BT.nonzero()[:, 0].tolist()

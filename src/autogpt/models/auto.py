@@ -1,12 +1,12 @@
 """Makes the Auto classes of `transformers` know our models after `import autogpt`, without importing anything heavy.
 
 `import autogpt` must not import torch, and `transformers` loads its parts when they are first used. So `install` puts a
-finder in front of the import system that waits for three modules:
+finder in front of the import system that waits for these modules:
 
 - `transformers.models.auto.configuration_auto` and `…modeling_auto`, the tables from model type to class *name*: right
   after each has been executed, our names are added to its table, which imports nothing;
-- `transformers.models.autogpt`, from where the tables then fetch our classes when a folder asks for them: it is served
-  from `autogpt.models.gpt`, and only then is that file imported.
+- `transformers.models.autogpt` and the like, from where the tables then fetch our classes when a folder asks for them:
+  each is served from a file of `autogpt.models`, and only then is that file imported.
 
 Where the tables were imported before us, the classes are registered directly through the public `register` methods. The
 finder stays, so that a reload of the tables does not lose our names. It declines every other module.
@@ -23,15 +23,16 @@ from types import ModuleType
 
 __all__ = ["install"]
 
-MODEL_TYPE = "autogpt"
-_SERVED = f"transformers.models.{MODEL_TYPE}"
+_OURS = {"autogpt": ("autogpt.models.gpt", "GPT"), "autogpt_latent": ("autogpt.models.latent", "LatentGPT")}
+"""Model type → the file of its classes, and what their names begin with."""
+_SERVED = {f"transformers.models.{model_type}": file for model_type, (file, _) in _OURS.items()}
 _CONFIGURATIONS = "transformers.models.auto.configuration_auto"
 _MODELS = "transformers.models.auto.modeling_auto"
 _ADDED = {
-    _CONFIGURATIONS: {"CONFIG_MAPPING_NAMES": "GPTConfig"},
-    _MODELS: {"MODEL_MAPPING_NAMES": "GPTModel", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "GPT"},
+    _CONFIGURATIONS: {"CONFIG_MAPPING_NAMES": "Config"},
+    _MODELS: {"MODEL_MAPPING_NAMES": "Model", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": ""},
 }
-"""Module → table in it → name of our class for `MODEL_TYPE`."""
+"""Module → table in it → what the names of our classes in it end with."""
 
 
 def install() -> None:
@@ -62,8 +63,9 @@ def _imported(name: str) -> ModuleType | None:
 
 
 def _add_names(module: ModuleType) -> None:
-    for table, name in _ADDED[module.__name__].items():
-        getattr(module, table)[MODEL_TYPE] = name
+    for table, ending in _ADDED[module.__name__].items():
+        for model_type, (_, name) in _OURS.items():
+            getattr(module, table)[model_type] = name + ending
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -72,7 +74,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname == _SERVED:
+        if fullname in _SERVED:
             return importlib.machinery.ModuleSpec(fullname, _Served())
         if fullname not in _ADDED:
             return None
@@ -105,13 +107,12 @@ def _call_after_execution(spec: importlib.machinery.ModuleSpec) -> None:
 
 
 class _Served(importlib.abc.Loader):
-    """Fills `transformers.models.autogpt` with our classes."""
+    """Fills a module of `_SERVED` with our classes."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from autogpt.models import gpt
-
-        for name in gpt.__all__:
-            setattr(module, name, getattr(gpt, name))
+        ours = importlib.import_module(_SERVED[module.__name__])
+        for name in ours.__all__:
+            setattr(module, name, getattr(ours, name))

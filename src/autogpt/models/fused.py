@@ -39,7 +39,17 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     if torch.compiler.is_compiling():
         return F.rms_norm(_wide(x), weight.shape, _wide(weight), eps).to(dtype)
+    if not torch.is_grad_enabled():  # the bookkeeping of a gradient takes as long as the norm of a single token
+        return _normalised(x, weight, eps, dtype)[0]
     return _RMSNorm.apply(x, weight, eps, dtype)
+
+
+def _normalised(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The norm, and 1/rms of each row."""
+    wide = _wide(x)
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = torch.rsqrt(norm.square_().div_(x.shape[-1]).add_(eps))
+    return (wide * inverse).mul_(weight).to(dtype), inverse
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -49,11 +59,9 @@ def _wide(x: Tensor) -> Tensor:
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-        wide = _wide(x)
-        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = torch.rsqrt(norm.square_().div_(x.shape[-1]).add_(eps))
+        y, inverse = _normalised(x, weight, eps, dtype)
         ctx.save_for_backward(x, weight, inverse)
-        return (wide * inverse).mul_(weight).to(dtype)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -83,7 +91,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         a, b = x.chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
-    return _Rotate.apply(x, cos, sin)
+    return _Rotate.apply(x, cos, sin) if torch.is_grad_enabled() else _rotated(x, cos, sin, 1)
 
 
 class _Rotate(torch.autograd.Function):

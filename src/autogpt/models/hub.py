@@ -36,6 +36,7 @@ from autogpt.errors import ModelError, StoreError
 from autogpt.models.adapters import merge
 from autogpt.models.gpt import GPT, GPTModel
 from autogpt.models.gpt_config import GPTConfig
+from autogpt.models.latent import LatentGPT, LatentGPTConfig, LatentGPTModel
 from autogpt.store.artifacts import sync
 
 __all__ = [
@@ -77,6 +78,9 @@ def register() -> None:
     AutoConfig.register("autogpt", GPTConfig, exist_ok=True)
     AutoModel.register(GPTConfig, GPTModel, exist_ok=True)
     AutoModelForCausalLM.register(GPTConfig, GPT, exist_ok=True)
+    AutoConfig.register("autogpt_latent", LatentGPTConfig, exist_ok=True)
+    AutoModel.register(LatentGPTConfig, LatentGPTModel, exist_ok=True)
+    AutoModelForCausalLM.register(LatentGPTConfig, LatentGPT, exist_ok=True)
 
 
 def as_llama(model: PreTrainedModel) -> LlamaForCausalLM:

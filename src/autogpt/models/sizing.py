@@ -14,10 +14,12 @@ from huggingface_hub.errors import StrictDataclassError
 
 from autogpt.errors import ConfigError
 from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
+from autogpt.models.latent_config import LatentGPTConfig
 
 __all__ = [
     "activation_bytes",
     "flops_per_token",
+    "head_flops",
     "parameters",
     "parameters_without_embeddings",
     "shape_for",
@@ -100,6 +102,8 @@ def _tiles(wanted: float) -> int:
 def shape_of(config: Mapping[str, Any], *, vocab_size: int, context: int) -> GPTConfig:
     """The GPT of a configuration of the search that starts from scratch; what it does not name is as in `shape_for`.
 
+    A latent-variable GPT (`LatentGPTConfig`) where it names more than one of `latents`.
+
     Args:
         config: `width`, `depth`, `block`, `late_keys`, `dropout`, and of the optional parameters (`gpt_space`) those
             that the user asked for. Others are not looked at.
@@ -125,11 +129,17 @@ def shape_of(config: Mapping[str, Any], *, vocab_size: int, context: int) -> GPT
         features["intermediate_size"] = _tiles(config["mlp_ratio"] * width)
     named = {"mlp": _MLPS[config["block"]], "late_keys": config["late_keys"], "head_size": head_size}
     try:
-        return shape_for(
+        plain = shape_for(
             width, depth=config["depth"], vocab_size=vocab_size, context=max(context, 128), **named, **features
         )
+        return plain if config.get("latents", 1) == 1 else _with_latents(plain, config["latents"])
     except StrictDataclassError as error:
         raise ConfigError("a model cannot have this shape", found=" ".join(str(error).split())) from error
+
+
+def _with_latents(plain: GPTConfig, latents: int) -> LatentGPTConfig:
+    fields = {name: value for name, value in plain.to_dict().items() if name not in ("model_type", "architectures")}
+    return LatentGPTConfig(**fields, latents=latents)
 
 
 def _layer_weights(config: GPTConfig) -> int:
@@ -152,7 +162,17 @@ def parameters_without_embeddings(config: GPTConfig) -> int:
     with_values = sum(map(config.has_value_embedding, range(config.num_hidden_layers)))
     gates = with_values * min(GATE_INPUTS, config.hidden_size) * (config.kv_size // config.head_dim)
     scalars = 2 * config.num_hidden_layers if config.residual_scalars else 0
-    return config.num_hidden_layers * (_layer_weights(config) + norms) + _norm_weights(config) + gates + scalars
+    shared = config.num_hidden_layers * (_layer_weights(config) + norms) + _norm_weights(config) + gates + scalars
+    return shared + (_latent_weights(config) if isinstance(config, LatentGPTConfig) else 0)
+
+
+def _latent_weights(config: LatentGPTConfig) -> int:
+    """What the components of a mixture have beside their shared weights, and the prior."""
+    d, M, layers = config.hidden_size, config.latents, config.latent_layers or 0
+    inputs = 3 * d + config.intermediate_size
+    outputs = 2 * d + config.kv_size + config.intermediate_size
+    gains = (2 * layers + 1) * M * d
+    return layers * config.latent_rank * (inputs + M * outputs) + gains + M * (d + 1)
 
 
 def parameters(config: GPTConfig) -> int:
@@ -173,9 +193,24 @@ def flops_per_token(config: GPTConfig, context: int) -> int:
 
     Counts the matrix products (a multiplication and an addition each): 6 per weight, the head's included, and
     attention over the whole row, as if it were not causal. Element-wise work is not counted.
+
+    Of a latent-variable model each token trains one component, after a forward pass of all of them says which
+    (`training.mixture`).
     """
-    weights = config.num_hidden_layers * _layer_weights(config) + config.vocab_size * config.hidden_size
-    return 6 * weights + 12 * config.num_hidden_layers * context * config.hidden_size
+    d, layers = config.hidden_size, config.num_hidden_layers
+    body = 6 * layers * _layer_weights(config) + 12 * layers * context * d
+    if isinstance(config, LatentGPTConfig):
+        last, M = config.latent_layers or 0, config.latents
+        own = last * config.latent_rank * (5 * d + config.kv_size + 2 * config.intermediate_size)
+        read = layers - last + M * last
+        body += 6 * own + 2 * (read * _layer_weights(config) + M * own) + 4 * read * context * d
+    return body + head_flops(config)
+
+
+def head_flops(config: GPTConfig) -> int:
+    """The part of `flops_per_token` that falls to the head, for a token whose prediction is learnt."""
+    passes = 6 + (2 * config.latents if isinstance(config, LatentGPTConfig) else 0)
+    return passes * config.vocab_size * config.hidden_size
 
 
 def activation_bytes(config: GPTConfig, tokens: int) -> int:
@@ -190,4 +225,7 @@ def activation_bytes(config: GPTConfig, tokens: int) -> int:
     probabilities = 2 * config.num_attention_heads * config.max_position_embeddings
     feed_forward = 2 * (4 if config.mlp == "swiglu" else 3) * config.intermediate_size
     layer = residual + products + keys + probabilities + feed_forward
-    return tokens * (config.num_hidden_layers * layer + 6 * d)
+    if not isinstance(config, LatentGPTConfig):
+        return tokens * (config.num_hidden_layers * layer + 6 * d)
+    own = 2 * (2 * d + 4 * config.latent_rank)  # the bf16 input of both norms' gains and of the outer matrices
+    return tokens * (config.num_hidden_layers * layer + (config.latent_layers or 0) * own + 6 * d + 2 * d)

@@ -100,7 +100,8 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
         parameters += _from_scratch(spec.kind, characters)
     if bases.names:
         parameters += _from_base(bases, probe=spec.is_label_task)
-    return Space(tuple(parameters), (_context(bases, scratch=scratch), *(_features() if scratch else ())))
+    features = _features(writes=not spec.is_label_task) if scratch else ()
+    return Space(tuple(parameters), (_context(bases, scratch=scratch), *features))
 
 
 def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:
@@ -138,13 +139,18 @@ def _context(bases: Bases, *, scratch: bool) -> Parameter:
     return Parameter("context", contexts, contexts.values[-1], None, what, Int(min(32, most), most))
 
 
-def _features() -> tuple[Parameter, ...]:
+def _features(*, writes: bool) -> tuple[Parameter, ...]:
     """Of a model from scratch, what is not worth a trial in minutes unless the user wants to know.
 
     Unasked a model has what `sizing.shape_of` gives it. A default here is the first trial's, where the user's list or
     range holds it.
+
+    Args:
+        writes: whether answers are written, not chosen from a set: a mixture of ways to answer is about texts.
     """
     own, flag = {"start": (SCRATCH,)}, Choice((False, True))
+    what = "components of a mixture, one of which writes a whole text"
+    latents = (Parameter("latents", Choice((1, 2, 4, 8)), 1, own, what),) if writes else ()
     return (
         Parameter("head_size", Choice((32, 64, 128)), 32, own, "width of an attention head"),
         Parameter("query_groups", Choice((1, 2, 4, 8)), 1, own, "query heads that share one key-value head"),
@@ -155,6 +161,7 @@ def _features() -> tuple[Parameter, ...]:
         Parameter("residual_scalars", flag, False, own, "each layer mixes the embeddings in again"),
         Parameter("tie_word_embeddings", flag, True, own, "whether the head shares the embeddings' weights"),
         Parameter("optimizer", Choice(("adamw", "muon")), "adamw", own, "AdamW, or Muon for the blocks' matrices"),
+        *latents,
     )
 
 

@@ -16,16 +16,22 @@ from autogpt.models.adapters import add_lora
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import as_gpt, load_model
+from autogpt.models.latent import LatentGPT, LatentGPTConfig
 from autogpt.models.sizing import shape_of
 from autogpt.models.trimming import trim_model
 from autogpt.training.frozen_trunk import Keep, TopObjective, TrunkBatches, freeze_trunk
 from autogpt.training.loop import Objective, TrainSettings, TrainState, start
 from autogpt.training.machine import Machine
+from autogpt.training.mixture import Mixture
+from autogpt.training.mixture_batches import LatentBatches
 from autogpt.training.objectives import weighted_token_loss
 from autogpt.training.preference import dpo_training
 from autogpt.training.starts import Start
 
 __all__ = ["Candidate", "build", "context_of", "shape_in"]
+
+_MIXING_STEPS = 1000
+"""Most steps in which the components of a mixture find their rows (`Mixture.progress`): trials end by the clock."""
 
 
 @dataclass(slots=True)
@@ -94,6 +100,8 @@ def shape_in(config: Mapping[str, Any], base: Start | None, *, vocab_size: int, 
 
 def _model(config: Mapping[str, Any], shape: GPTConfig, base: Start | None, seed: int) -> Any:
     torch.manual_seed(seed)
+    if isinstance(shape, LatentGPTConfig):
+        return LatentGPT(shape)
     return GPT(shape) if base is None else _from_base(config, base)
 
 
@@ -135,6 +143,31 @@ def _with_trunk(
         kept = TrunkBatches(rows, batches.plan, batches.pad_id, model=model, top=top, keep=keep)
     corpus.shared["trunk"] = (key, kept)
     return kept, objective
+
+
+def _batches(rows: Sequence[Encoded], plan: BatchPlan, pad_id: int, shape: GPTConfig, corpus: Corpus) -> Batches:
+    """The batches of a model of this shape. Those of a mixture, which take clustering, are shared by all trials."""
+    if not isinstance(shape, LatentGPTConfig):
+        return Batches(rows, plan, pad_id=pad_id)
+    key = ("latents", id(rows), plan, shape.latents)
+    if key not in corpus.shared:
+        corpus.shared[key] = LatentBatches(rows, plan, pad_id, components=shape.latents)
+    found: LatentBatches = corpus.shared[key]
+    return found
+
+
+def _trial_shape(config: Mapping[str, Any], base: Start | None, size: int, context: int, corpus: Corpus) -> GPTConfig:
+    """`shape_in`, whose error is one trial's mistake, where other values were asked for too."""
+    try:
+        shape = shape_in(config, base, vocab_size=size, context=context)
+    except ConfigError as error:
+        raise TrainingError(error.what, found=error.found, expected=error.expected) from error
+    if isinstance(shape, LatentGPTConfig):
+        if config.get("objective") == "dpo":
+            todo = "ask for objective=nll or latents=1"
+            raise TrainingError("a latent-variable model does not learn from preference pairs", todo=todo)
+        shape.models_prompt = corpus.packed
+    return shape
 
 
 def _learning_rate(config: Mapping[str, Any]) -> float:
@@ -182,13 +215,11 @@ def build(
     longest, answer = corpus.lengths(tokenizer)
     limit = options.context if base is None else min(options.context, base.positions)
     context, width = context_of(config, longest, limit, corpus.packed)
-    try:
-        shape = shape_in(config, base, vocab_size=len(tokenizer), context=context)
-    except ConfigError as error:  # one trial's mistake, where other values were asked for too
-        raise TrainingError(error.what, found=error.found, expected=error.expected) from error
+    shape = _trial_shape(config, base, len(tokenizer), context, corpus)
     rows = corpus.encoded(tokenizer, context, float(config.get("prompt_weight", 0.0)))
     plan = BatchPlan(tokens_per_step=config["tokens_per_step"], context=context, packed=corpus.packed, seed=seed)
-    batches = Batches(rows, plan, pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    batches = _batches(rows, plan, pad_id, shape, corpus)
     if base is not None:
         base.check(config, context=width, steps=batches.steps_per_epoch)
     model = _model(config, shape, base, seed).to(machine.device)
@@ -201,14 +232,17 @@ def build(
     elif base is not None and config["method"] == "last_k":
         batches, objective = _with_trunk((batches, rows), model, corpus, base, _top(config, base), machine.precision)
     settings = _settings(config, options, machine, seed)
+    state, max_steps = start(model, settings), max(1, config["epochs"] * batches.steps_per_epoch)
+    if isinstance(model, LatentGPT):
+        objective = Mixture(lambda: state.step / min(max_steps, _MIXING_STEPS))
     return Candidate(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
         settings=settings,
-        state=start(model, settings),
+        state=state,
         context=context,
         max_new_tokens=min(longest_answer, max(4, int(answer * 1.1) + 4)),
-        max_steps=max(1, config["epochs"] * batches.steps_per_epoch),
+        max_steps=max_steps,
         objective=objective,
     )

@@ -28,7 +28,8 @@ from autogpt.events import Event
 from autogpt.models.fused import loss_rows
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
-from autogpt.models.sizing import activation_bytes, flops_per_token, parameters, shape_for
+from autogpt.models.latent_config import LatentGPTConfig
+from autogpt.models.sizing import activation_bytes, flops_per_token, head_flops, parameters, shape_for
 from autogpt.training.loop import TrainSettings, start, train
 from autogpt.training.machine import Machine
 
@@ -117,7 +118,7 @@ class Work:
 
     def flops(self, *, first_epoch: bool = False) -> float:
         """Operations of matrix products; `first_epoch` adds those of a trunk whose hidden states are not kept yet."""
-        head = 6.0 * self.shape.vocab_size * self.shape.hidden_size
+        head = float(head_flops(self.shape))
         blocks = flops_per_token(self.shape, self.context) - head
         head *= self.scored
         frozen_head = head * (4 / 6 if self.method == "lora" or self._keeps_head else 1)
@@ -134,18 +135,22 @@ class Work:
     def traffic(self, *, first_epoch: bool = False) -> float:
         """Bytes between the products: activations of the blocks and the logits of scored tokens."""
         layers = self.shape.num_hidden_layers
-        whole = activation_bytes(replace_shape(self.shape, max_position_embeddings=self.context), self.tokens)
+        whole = float(activation_bytes(replace_shape(self.shape, max_position_embeddings=self.context), self.tokens))
         share = self.top / layers if self.method == "last_k" else 1.0
         if first_epoch and self.method == "last_k":
             share += (1 - share) / 3
         if self.method == "lora":  # each layer's output is added up from two, and the inputs are kept twice
             share *= 1.3
-        return whole * share + self.tokens * self.scored * self.shape.vocab_size * 10.0
+        logits = self.tokens * self.scored * self.shape.vocab_size * 10.0
+        if isinstance(self.shape, LatentGPTConfig):  # responsibilities are read by all components, without a gradient
+            last, M = self.shape.latent_layers or 0, self.shape.latents
+            whole, logits = whole * (1 + (layers - last + M * last) / layers / 3), logits * (1 + M / 3)
+        return whole * share + logits
 
 
 def replace_shape(shape: GPTConfig, **fields: int) -> GPTConfig:
     """`shape` with other values in some of its fields."""
-    return GPTConfig(**{**shape.to_dict(), **fields})
+    return type(shape)(**{**shape.to_dict(), **fields})
 
 
 @dataclass(frozen=True, slots=True)

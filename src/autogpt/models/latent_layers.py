@@ -1,0 +1,128 @@
+"""Layers of a GPT that differ between the components of a mixture: shared weights, and a small part for each latent.
+
+Shape suffixes as in `latent`: R rows, each with a latent of its own; T tokens, D hidden size, K rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+
+from autogpt.models import fused
+from autogpt.models.gpt import Block, Linear
+from autogpt.models.latent_config import LatentGPTConfig
+from autogpt.models.sight import Sight
+
+__all__ = ["LatentBlock", "LatentLinear", "LatentNorm", "LatentSight", "init_latent"]
+
+
+class LatentLinear(Linear):
+    """A product whose matrix is `weight + outer[z] @ inner`; all components start as `weight`."""
+
+    def __init__(self, plain: Linear, config: LatentGPTConfig) -> None:
+        super().__init__(plain.in_features, plain.out_features, plain.std, bias=plain.bias is not None)
+        self.inner = nn.Parameter(torch.empty(config.latent_rank, plain.in_features))
+        self.outer = nn.Parameter(torch.empty(config.latents, plain.out_features, config.latent_rank))
+
+    # Called by the suffix alone, which knows the latents.
+    def forward(self, x_RTD: Tensor, latent_R: Tensor) -> Tensor:  # type: ignore[override]
+        own_RTK = F.linear(x_RTD, self.inner)
+        shared_RTD = F.linear(x_RTD, self.weight, self.bias)
+        return torch.baddbmm(shared_RTD, own_RTK, self.outer[latent_R].mT.to(own_RTK.dtype))
+
+    def merged(self, latent: int) -> dict[str, Tensor]:
+        """The weights of a plain `Linear` that computes the same for one z."""
+        return {"weight": self.weight + self.outer[latent] @ self.inner}
+
+
+class LatentNorm(nn.Module):
+    """RMSNorm or LayerNorm whose output is multiplied by `1 + film[z]`; all components start as the plain norm."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, config: LatentGPTConfig) -> None:
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.register_parameter(
+            "bias", nn.Parameter(torch.zeros(config.hidden_size)) if config.norm == "layer" else None
+        )
+        self.film = nn.Parameter(torch.zeros(config.latents, config.hidden_size))
+
+    def forward(self, x_RTD: Tensor, latent_R: Tensor) -> Tensor:
+        if self.bias is None:
+            y_RTD = fused.rms_norm(x_RTD, self.weight, self.eps)
+        else:
+            y_RTD = F.layer_norm(x_RTD, self.weight.shape, self.weight, self.bias, self.eps)
+        return y_RTD * (1 + self.film[latent_R])[:, None].to(y_RTD.dtype)
+
+    def merged(self, latent: int) -> dict[str, Tensor]:
+        """The weights of a plain norm that computes the same for one z."""
+        gain = 1 + self.film[latent]
+        return {"weight": self.weight * gain, **({} if self.bias is None else {"bias": self.bias * gain})}
+
+
+class _Seen:
+    """Attention or feed-forward as the rows of one call see it: parts that differ between components know the latents.
+
+    The plain module's own `forward` runs on this view, so that there is one implementation of it, and nothing about a
+    call is left behind in the modules.
+    """
+
+    def __init__(self, module: nn.Module, latent_R: Tensor) -> None:
+        self._module, self._latent_R = module, latent_R
+
+    def __getattr__(self, name: str) -> Any:
+        part = getattr(self._module, name)
+        return partial(part, latent_R=self._latent_R) if isinstance(part, LatentLinear) else part
+
+    def __call__(self, *args: Any) -> Tensor:
+        forward: Any = type(self._module).forward
+        result: Tensor = forward(self, *args)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class LatentSight(Sight):
+    """`Sight` of rows with a latent each."""
+
+    latent_R: Tensor
+
+
+class LatentBlock(Block):
+    """A layer of the suffix."""
+
+    def __init__(self, config: LatentGPTConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.input_layernorm, self.post_attention_layernorm = LatentNorm(config), LatentNorm(config)
+        for part, names in ((self.self_attn, ("q_proj", "v_proj")), (self.mlp, ("up_proj", "down_proj"))):
+            for name in names:
+                setattr(part, name, LatentLinear(getattr(part, name), config))
+
+    def forward(
+        self, x_BTD: Tensor, sight: Sight, own_BTGK: Tensor | None = None, past_key_values: Cache | None = None
+    ) -> Tensor:
+        assert isinstance(sight, LatentSight)
+        latent_R = sight.latent_R
+        normalised_BTD = self.input_layernorm(x_BTD, latent_R)
+        x_BTD = x_BTD + self._drop(_Seen(self.self_attn, latent_R)(normalised_BTD, sight, own_BTGK, past_key_values))
+        return x_BTD + self._drop(_Seen(self.mlp, latent_R)(self.post_attention_layernorm(x_BTD, latent_R)))
+
+
+def init_latent(module: nn.Module) -> None:
+    """Fresh parts of the components: all components equal, and not stuck there once they are trained on other rows."""
+    if isinstance(module, LatentLinear):
+        init.normal_(module.inner, std=module.in_features**-0.5)
+        init.zeros_(module.outer)
+    elif isinstance(module, LatentNorm):
+        init.ones_(module.weight)
+        init.zeros_(module.film)
+        if module.bias is not None:
+            init.zeros_(module.bias)
