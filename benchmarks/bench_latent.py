@@ -26,7 +26,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import sacrebleu
@@ -35,7 +35,9 @@ from turns import read_rows
 
 from autogpt.data.batching import Batches, BatchPlan, Encoded, encode_all
 from autogpt.data.tokenizers import train_tokenizer
-from autogpt.generation.latent import write_mixture
+from autogpt.generation.decode import Decoding, Job
+from autogpt.generation.reading import Reader
+from autogpt.generation.sampling import Sampling
 from autogpt.models.gpt import GPT
 from autogpt.models.latent import LatentGPT, LatentGPTConfig
 from autogpt.models.sizing import parameters, shape_for
@@ -252,7 +254,7 @@ def writing(
     for name, temperature, each in ways:
         texts = []
         for number, prompt in enumerate(prompts):
-            written = _several(model, prompt, several, temperature, each, number, tokenizer.eos_token_id)
+            written = _several(model, tokenizer, prompt, several, (temperature, each), number)
             head = prompt.tolist() if not shown[number][:-1] else []
             texts.append([tokenizer.decode([*head, *ids], skip_special_tokens=True) for ids in written])
         found.append({"way": name, **quality(texts, references)})
@@ -260,26 +262,23 @@ def writing(
 
 
 def _several(
-    model: GPT, prompt: np.ndarray, several: int, temperature: float, each: bool, seed: int, end: int
+    model: GPT, tokenizer: Any, prompt: np.ndarray, several: int, way: tuple[float, bool], seed: int
 ) -> list[list[int]]:
-    """Continuations of a prompt; of the mixture's exact distribution, or one of each component."""
-    torch.manual_seed(seed)
-    ids = torch.from_numpy(prompt)[None].expand(several, -1)
-    options: dict[str, Any] = {"do_sample": temperature > 0, "max_new_tokens": NEW_TOKENS}
-    if temperature:
-        options |= {"temperature": temperature, "top_k": model.config.vocab_size}
-    options |= {"attention_mask": torch.ones_like(ids), "pad_token_id": end, "eos_token_id": end}
-    if isinstance(model, LatentGPT) and not each:
+    """Continuations of a prompt; of the mixture's exact distribution, or one of each component (`way`'s second)."""
+    temperature, each = way
+    sampling = Sampling(temperature, max_new_tokens=NEW_TOKENS, latent=None if each else _mixture_of(model))
+    given = {"latent": torch.arange(several) % model.config.latents} if each else {}
+    job = Job([prompt.tolist()] * several, row_arguments=given, seeds=[seed * several + i for i in range(several)])
+    reader = Reader(model, CONTEXT, tokenizer.eos_token_id, torch.device("cpu"))
+    texts: list[list[int]] = [[] for _ in range(several)]
+    for step in Decoding(reader, tokenizer, job, sampling):
+        for one in step:
+            texts[one.row].append(one.token)
+    return texts
 
-        def choose(logs_BV: torch.Tensor) -> torch.Tensor:
-            return torch.multinomial(torch.softmax(logs_BV / temperature, -1), 1)[:, 0]
 
-        mask = torch.ones(ids.shape, dtype=torch.bool)
-        return write_mixture(model, ids, mask, choose, max_new_tokens=NEW_TOKENS, eos_id=end)
-    if isinstance(model, LatentGPT):
-        options["latent"] = torch.arange(several) % model.config.latents
-    written: Any = model.generate(ids, **options)
-    return [[token for token in row if token != end] for row in written[:, ids.shape[1] :].tolist()]
+def _mixture_of(model: GPT) -> Literal["mixture"] | None:
+    return "mixture" if isinstance(model, LatentGPT) else None
 
 
 def quality(texts: list[list[str]], references: list[str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,42 @@ def test_a_grammar_holds_what_is_generated(tmp_path: Path) -> None:
     sorter = _model(tmp_path / "b", TaskKind.CLASSIFICATION, labels=["a", "b"])
     with pytest.raises(TaskError, match="takes no grammar"):
         sorter.generate("x", grammar=grammar)
+
+
+def test_a_session_learns_is_kept_and_is_the_models_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOGPT_HOME", str(tmp_path / "home"))
+    model = _model(tmp_path / "m", TaskKind.GENERATION, input_fields=[], output_field="text", layout="text")
+    text = "the cat sat on the mat and a bird sat on a plane " * 8
+    plain = model.generate("the cat", temperature=0.0)
+    with model.session("novel") as session:
+        "".join(model.stream(text, session=session, max_new_tokens=4))
+    assert session.tokens > 50
+    (told,) = Model(tmp_path / "m").sessions.list()
+    assert (told.name, told.tokens) == ("novel", session.tokens)
+    with model.session("novel") as again:
+        assert torch.equal(again.state.bias, session.state.bias)
+    assert model.generate("the cat", temperature=0.0) == plain  # the model itself learns nothing
+    with suppress(ZeroDivisionError), model.session("novel") as failing:
+        model.adaptation.read(failing, [5, 6, 7, 8, 9])
+        raise ZeroDivisionError
+    assert model.sessions.list()[0].tokens == session.tokens + 4
+    with (tmp_path / "m" / "model.safetensors").open("ab") as file:  # other weights
+        file.write(b" ")
+    with pytest.raises(ModelError, match="belongs to another model"), model.session("novel"):
+        pass
+
+
+def test_adapting_lowers_the_bits_of_a_text_that_repeats_itself(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.GENERATION, input_fields=[], output_field="text", layout="text")
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"text": "the cat sat on the mat " * 12}) + "\n", encoding="utf-8")
+    data.write_text(data.read_text() * 6, encoding="utf-8")
+    found = model.evaluate(data, adapt=True)
+    assert found["adapted"]["bits_per_byte"]["value"] < 0.95 * found["metrics"]["bits_per_byte"]["value"]
+    assert found["metrics"] == model.evaluate(data)["metrics"]
+
+
+def test_a_classifier_does_not_adapt(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.CLASSIFICATION, labels=["cat", "bird"])
+    with pytest.raises(TaskError, match="does not adapt"), model.session():
+        pass

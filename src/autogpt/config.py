@@ -21,6 +21,7 @@ from autogpt.errors import BudgetError, ConfigError
 from autogpt.registry import did_you_mean
 
 __all__ = [
+    "AdaptationConfig",
     "DataConfig",
     "EvaluationConfig",
     "RunConfig",
@@ -129,6 +130,15 @@ class EvaluationConfig(Section):
     max_new_tokens: int = Field(256, ge=1, description="most tokens of one generated answer")
 
 
+class AdaptationConfig(Section):
+    """How a model that writes freely adapts to a text (`--adapt`)."""
+
+    mode: Literal["exact", "suffix"] = Field(
+        "exact",
+        description="where fast weights are: behind the last attention, or in the last quarter of the blocks too",
+    )
+
+
 class RunConfig(Section):
     """A whole run."""
 
@@ -144,6 +154,7 @@ class RunConfig(Section):
     search: SearchConfig = Field(default_factory=SearchConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    adaptation: AdaptationConfig = Field(default_factory=AdaptationConfig)
 
 
 def home() -> Path:

@@ -150,6 +150,7 @@ def _recipe(run: Run, candidate: Candidate, trial: Trial, fit: Mapping[str, Any]
         "max_new_tokens": candidate.max_new_tokens,
         "repetition_penalty": candidate.repetition_penalty,
         "temperature": candidate.temperature,
+        "adaptation": candidate.adaptation,
         "budget_s": run.row.budget_s,
         "config": dict(trial.config),
         "fit": dict(fit),

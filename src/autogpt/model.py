@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 from autogpt.config import EvaluationConfig, home
 from autogpt.data.cleaning import to_examples
-from autogpt.data.readers import Table, read
+from autogpt.data.readers import read
 from autogpt.errors import DataError, ModelError, TaskError
+from autogpt.model_inputs import continues, example_of, examples_of, prompt_of, row_of
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
 from autogpt.types import Example, Message, Prediction, Scores, Target
 
 if TYPE_CHECKING:
+    from autogpt.generation.adaptive import Adaptation, Session
     from autogpt.generation.engine import Engine, Prompt
     from autogpt.generation.grammar import Grammar
     from autogpt.generation.sampling import Sampling
+    from autogpt.generation.sessions import Sessions
 
 __all__ = ["Model", "load", "plain", "scores_document"]
 
 TASK_FILE, RECIPE_FILE = "task.yaml", "autogpt.json"
-
-_WRITES_FREELY = (TaskKind.GENERATION, TaskKind.DIALOGUE, TaskKind.INSTRUCTION, TaskKind.PREFERENCE)
-"""Kinds whose single best answer is dull or loops: interactive use samples, evaluation stays greedy."""
 
 
 def plain(target: Target) -> str | list[str] | list[dict[str, Any]]:
@@ -88,66 +89,13 @@ class Model:
 
         base = {name: self.recipe[name] for name in ("max_new_tokens", "repetition_penalty")}
         searches = (options.get("beams") or 1) != 1 or (options.get("contrastive_alpha") or 0) != 0
-        if interactive and self.spec.kind in _WRITES_FREELY and not searches:
+        if interactive and self.spec.writes_freely and not searches:
             base |= {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.05}
         # The recipe's length is a default: who asks for a longer least length does not have to repeat the most.
         least = options.get("min_new_tokens")
         if options.get("max_new_tokens") is None and isinstance(least, int):
             base["max_new_tokens"] = max(base["max_new_tokens"], least)
         return Sampling(**base).with_options(options)
-
-    def _example(self, text: str | Mapping[str, Any]) -> Example:
-        """One input as an example: a mapping of fields, or text for the single input field."""
-        return self._examples([text])[0]
-
-    def _row(self, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
-        if not isinstance(item, str):
-            return item
-        fields = self.spec.input_fields
-        if self.spec.layout in ("messages", "sharegpt"):
-            return {fields[0] if fields else "messages": [{"role": "user", "content": item}]}
-        if not fields:
-            return {self.spec.output_field: item}
-        if len(fields) > 1 and item.lstrip().startswith("{"):
-            try:
-                parsed = json.loads(item)
-            except ValueError as error:
-                raise DataError("the input is not JSON", found=item[:40], expected=f"fields {fields}") from error
-            if isinstance(parsed, dict):
-                return parsed
-        optional = self.spec.kind is TaskKind.INSTRUCTION
-        if len(fields) > 1 and not optional:
-            raise DataError(
-                "the model reads several fields",
-                found="one text",
-                expected=f"a JSON object with {', '.join(fields)}",
-            )
-        return {fields[0]: item, **dict.fromkeys(fields[1:], "")}
-
-    def _examples(self, items: Iterable[str | Mapping[str, Any]]) -> list[Example]:
-        rows = tuple(self._row(item) for item in items)
-        if self.spec.kind is TaskKind.GENERATION and not self.spec.input_fields:
-            return [
-                Example(id=f"input:{i}", input={}, target=str(row.get(self.spec.output_field, "")))
-                for i, row in enumerate(rows, 1)
-            ]
-        table = Table(
-            rows=rows,
-            ids=tuple(f"input:{i}" for i in range(1, len(rows) + 1)),
-            columns=tuple(dict.fromkeys(key for row in rows for key in row)),
-            layout=self.spec.layout,
-            format="rows",
-            encoding="utf-8",
-            drops=(),
-            source=Path("input"),
-        )
-        return to_examples(self.spec, table, need_target=False)[0]
-
-    def _prompt(self, example: Example) -> Prompt:
-        """The prompt; for plain continuation the text itself is what is continued."""
-        if self.spec.kind is TaskKind.GENERATION and not self.spec.input_fields:
-            return str(example.target or "")
-        return render(self.spec, example, answer=False)
 
     def predict(
         self,
@@ -164,9 +112,9 @@ class Model:
         from autogpt.generation.predict import predict
 
         chosen = self._sampling({**(sampling or {}), **options}, interactive=False)
-        examples = self._examples(rows)
-        if self.spec.kind is TaskKind.GENERATION and not self.spec.input_fields:
-            texts = self.engine.complete([self._prompt(e) for e in examples], chosen)
+        examples = examples_of(self.spec, rows)
+        if continues(self.spec):
+            texts = self.engine.complete([prompt_of(self.spec, e) for e in examples], chosen)
             return [{"prediction": text} for text in texts]
         found = predict(self.engine, self.spec, examples, chosen, with_likelihood=False)
         return [self._document(prediction) for prediction in self._calibrated(found)]
@@ -197,8 +145,8 @@ class Model:
             self._refuse(grammar)
             answer = self.predict([text], sampling=sampling)[0]["prediction"]
             return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-        given = {} if grammar is None else {"grammar": grammar}
-        return "".join(self.stream(text, **given, **sampling)).strip()
+        given: dict[str, Any] = sampling if grammar is None else {**sampling, "grammar": grammar}
+        return "".join(self.stream(text, **given)).strip()
 
     def _refuse(self, grammar: Grammar | None) -> None:
         if grammar is not None:
@@ -209,38 +157,112 @@ class Model:
             )
 
     def stream(
-        self, text: str | Mapping[str, Any], *, grammar: Grammar | None = None, **sampling: Any
+        self,
+        text: str | Mapping[str, Any],
+        *,
+        grammar: Grammar | None = None,
+        session: Session | None = None,
+        **sampling: Any,
     ) -> Iterator[str]:
-        """The answer in pieces of whole characters, as it is written; arguments as in `generate`."""
+        """The answer in pieces of whole characters, as it is written; arguments as in `generate`.
+
+        Args:
+            session: learns from the text and, less, from the answer, and writes with what it has learnt; see `session`.
+        """
         from autogpt.generation.predict import grammar_of
 
-        chosen, example = self._sampling(sampling, interactive=True), self._example(text)
+        chosen, example = self._sampling(sampling, interactive=True), example_of(self.spec, text)
         own = grammar_of(self.spec, example)
         if own is not None:
             self._refuse(grammar)
-        yield from self.engine.stream(self._prompt(example), chosen, grammar or own)
+        words = example.target if continues(self.spec) else " ".join(example.input.values())
+        yield from self._written(prompt_of(self.spec, example), chosen, grammar or own, session, str(words or ""))
+
+    def _written(
+        self, prompt: Prompt, sampling: Sampling, grammar: Grammar | None, session: Session | None, words: str
+    ) -> Iterator[str]:
+        """`words` are what the user says in the prompt."""
+        if session is None:
+            yield from self.engine.stream(prompt, sampling, grammar)
+            return
+        ids = [self.engine.bos_id, *self.engine.tokenizer.encode(words, add_special_tokens=False)]
+        self.adaptation.read(session, ids)
+        with self.adaptation.writing([session]):
+            yield from self.engine.stream(prompt, sampling, grammar, follower=self.adaptation)
 
     def chat(
-        self, messages: Sequence[Mapping[str, str]], *, grammar: Grammar | None = None, **sampling: Any
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        grammar: Grammar | None = None,
+        session: Session | None = None,
+        **sampling: Any,
     ) -> Iterator[str]:
-        """The reply to a conversation in pieces; further arguments as in `generate`.
+        """The reply to a conversation in pieces; further arguments as in `stream`.
+
+        A session learns from the last message; from earlier ones it has learnt when they came.
 
         Raises TaskError for a model that was not made to talk.
         """
         if self.spec.kind is TaskKind.DIALOGUE:
             turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-            example = Example(id="chat", input={}, messages=turns)
+            prompt = prompt_of(self.spec, Example(id="chat", input={}, messages=turns))
             chosen = self._sampling(sampling, interactive=True)
-            yield from self.engine.stream(self._prompt(example), chosen, grammar)
+            yield from self._written(prompt, chosen, grammar, session, turns[-1].content)
             return
-        if self.spec.kind not in (TaskKind.INSTRUCTION, TaskKind.GENERATION, TaskKind.PREFERENCE):
+        if not self.spec.writes_freely:
             raise TaskError(
                 f"{self.name} does not chat", found=f"a {self.spec.kind.value} model", todo="use autogpt generate"
             )
-        yield from self.stream(messages[-1]["content"], grammar=grammar, **sampling)
+        yield from self.stream(messages[-1]["content"], grammar=grammar, session=session, **sampling)
 
-    def evaluate(self, data: str | Path) -> dict[str, Any]:
-        """Every metric of the task on the rows of `data`, with bootstrap intervals."""
+    # ---- adaptation --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def adaptation(self) -> Adaptation:
+        """What adapts this model to a text, at the rates that were tuned for it. Raises TaskError for a model that
+        does not write freely, ModelError for one of a shape that cannot adapt."""
+        from autogpt.generation.adaptive import AdaptationSettings
+
+        if not self.spec.writes_freely:
+            raise TaskError(
+                f"{self.name} does not adapt",
+                found=f"a {self.spec.kind.value} model",
+                expected="one that writes freely",
+            )
+        return self.engine.adaptation(AdaptationSettings.from_dict(self.recipe.get("adaptation") or {}))
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions that are kept for this model."""
+        from autogpt.generation.sessions import Sessions, weights_hash
+        from autogpt.store.keys import slug
+
+        return Sessions(home() / "sessions" / slug(self.name), weights_hash(self.folder))
+
+    @contextmanager
+    def session(self, name: str | None = None) -> Iterator[Session]:
+        """A session of adaptation: what its texts taught. With a name it goes on where the last one of that name
+        stopped, and is kept when the block ends, also by an exception."""
+        if name is None:
+            yield self.adaptation.session()
+            return
+        kept, adaptation = self.sessions, self.adaptation
+        session = kept.load(name, adaptation) if name in kept.names() else adaptation.session()
+        try:
+            yield session
+        finally:
+            kept.save(name, adaptation, session)
+
+    # ---- scores ------------------------------------------------------------------------------------------------------
+
+    def evaluate(self, data: str | Path, *, adapt: bool = False) -> dict[str, Any]:
+        """Every metric of the task on the rows of `data`, with bootstrap intervals.
+
+        Args:
+            adapt: also read the rows in order with a session that learns from each after it was scored; `adapted` then
+                holds the metrics of likelihood.
+        """
         from autogpt.evaluation.evaluate import score
         from autogpt.generation.predict import predict
 
@@ -251,7 +273,21 @@ class Model:
         writes = self.spec.kind is not TaskKind.GENERATION
         predictions = predict(self.engine, self.spec, examples, sampling, with_text=writes)
         scores = score(self.spec, examples, self._calibrated(predictions), resamples=EvaluationConfig().bootstrap)
-        return scores_document(self.name, len(examples), scores)
+        document = scores_document(self.name, len(examples), scores)
+        return document | {"adapted": self._adapted(examples)} if adapt else document
+
+    def _adapted(self, examples: Sequence[Example]) -> dict[str, Any]:
+        from autogpt.data.batching import encode_all
+        from autogpt.evaluation.evaluate import score
+        from autogpt.generation.adaptive_tuning import read_rows
+
+        rendered = [render(self.spec, example, answer=True) for example in examples]
+        rows = encode_all(self.engine.tokenizer, rendered, max_tokens=2**30)
+        read = read_rows(self.engine, rows, self.adaptation.settings)
+        predictions = [Prediction("", "", nats=n, utf8_bytes=row.utf8_bytes) for n, row in zip(read, rows, strict=True)]
+        spec = self.spec.model_copy(update={"metric": "bits_per_byte"})
+        metrics: dict[str, Any] = scores_document(self.name, len(rows), score(spec, examples, predictions))["metrics"]
+        return {name: metrics[name] for name in ("bits_per_byte",)}
 
     def score(self, text: str | Mapping[str, Any]) -> float:
         """Bits per byte of the answer in `text` (a row with its answer, or plain text for a writing model)."""
@@ -259,10 +295,10 @@ class Model:
 
         from autogpt.generation.predict import likelihoods
 
-        row = self._row(text)
+        row = row_of(self.spec, text)
         if self.spec.output_field not in row:
             raise DataError("nothing to score", found=f"fields {sorted(row)}", expected=self.spec.output_field)
-        example = self._example(row)
+        example = example_of(self.spec, row)
         if example.target is None and not example.messages:
             raise DataError("nothing to score", expected=f"an answer in {self.spec.output_field!r}")
         ((nats, size),) = likelihoods(self.engine, self.spec, [example])

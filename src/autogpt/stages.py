@@ -21,6 +21,7 @@ from autogpt.evaluation.final import Examination, ExamLimits, UntunedBase, exami
 from autogpt.evaluation.learning_curve import proxy_points
 from autogpt.evaluation.report_text import language_of
 from autogpt.evaluation.validate import Validator
+from autogpt.generation.adaptive import AdaptationSettings
 from autogpt.generation.engine import Engine
 from autogpt.generation.sampling import Sampling
 from autogpt.models.bases import available, own_bases, resolve
@@ -60,6 +61,7 @@ MOST_EVALUATION = 0.2
 _LEAST_EVALUATION = 0.05
 """Share of the budget that answering the test rows gets in any case."""
 _TUNING_SHARE = 0.05
+_ADAPTING_SHARE, _MOST_ADAPTING_S = 0.02, 30.0
 """Share of the budget in which decoding may be tuned."""
 _STANDARD_ERRORS_IN_INTERVAL = 2 * 1.96
 _CURVE_LADDERS, _FEASIBILITY_SHARE = 4.0, 0.05
@@ -170,9 +172,10 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
     row_s = float(study.chosen.reports[-1].info.get("row_ms", 0.0)) / 1000
     answers_s = min(1.3 * row_s * len(bench.dataset.sealed), MOST_EVALUATION * run.budget.seconds)
     tuning_s = _TUNING_SHARE * run.budget.seconds if bench.validator.writes else 0.0
+    adapting_s = min(_MOST_ADAPTING_S, _ADAPTING_SHARE * run.budget.seconds) if bench.spec.writes_freely else 0.0
     with run.busy():
         plan = FinishPlan(
-            seconds=max(1.0, run.budget.remaining() - answers_s - tuning_s - reserve_s(run)),
+            seconds=max(1.0, run.budget.remaining() - answers_s - tuning_s - adapting_s - reserve_s(run)),
             cooldown_share=run.config.training.cooldown_share,
             patience=run.config.training.patience,
             higher_is_better=bench.spec.direction == "max",
@@ -188,6 +191,11 @@ def finish_best(run: Run, bench: Bench, study: Study) -> Candidate:
         run.reasons["repetition_penalty"] = why
         candidate.temperature, why = bench.validator.best_temperature(engine)
         run.reasons["temperature"] = why
+        if bench.spec.writes_freely:
+            wanted = AdaptationSettings(mode=run.config.adaptation.mode)
+            tuned = bench.validator.best_adaptation(engine, bench.dataset.valid, adapting_s, wanted)
+            candidate.adaptation = tuned.settings.to_dict()
+            run.reasons["adaptation"] = tuned.why
     return candidate
 
 

@@ -117,9 +117,11 @@ def make_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             if messages[-1]["content"] == "stop me":
                 raise KeyboardInterrupt
 
-        def evaluate(self, data: str | Path) -> dict[str, Any]:
+        def evaluate(self, data: str | Path, *, adapt: bool = False) -> dict[str, Any]:
             value = {"value": 0.75, "ci95": [0.7, 0.8], "n": 40}
-            return {"model": self.name, "n": 40, "metrics": {"accuracy": value, "macro_f1": {**value, "value": 0.5}}}
+            metrics = {"accuracy": value, "macro_f1": {**value, "value": 0.5}}
+            adapted = {"adapted": {"bits_per_byte": {**value, "value": 1.25}}} if adapt else {}
+            return {"model": self.name, "n": 40, "metrics": metrics, **adapted}
 
     def make(kind: TaskKind = TaskKind.CLASSIFICATION, **fields: Any) -> Scripted:
         folder = tmp_path / "topics"

@@ -274,7 +274,7 @@ def test_generate_reads_gb18030_and_a_byte_order_mark(cli: Cli, make_model: Call
 
 def test_generate_text_kinds_and_sampling_options(cli: Cli, make_model: Callable[..., Any]) -> None:
     model = make_model(TaskKind.SUMMARIZATION, metric="rougeL")
-    assert cli("generate", "m", "a b c", "--temperature", "0.5", "--top-p", "0.9", "--seed", "3").out == "A B C\n"
+    assert cli("generate", "m", "a b c", "--temperature", "0.5", "--set", "top_p=0.9", "--seed", "3").out == "A B C\n"
     assert model.asked[0] == ("a b c", {"temperature": 0.5, "top_p": 0.9, "seed": 3})
     assert cli("generate", "m", "a b", "--stream", "--max-new-tokens", "7").out == "A B \n"
     assert model.asked[1] == ("a b", {"max_new_tokens": 7})
@@ -387,6 +387,8 @@ def test_evaluate(cli: Cli, make_model: Callable[..., Any], rows: Path) -> None:
     assert "accuracy" in done.out
     assert "[0.7, 0.8]" in done.out
     assert cli("evaluate", "m", "--data", rows, "--json").document["metrics"]["macro_f1"]["value"] == 0.5
+    assert "adapting" not in done.out
+    assert "bits_per_byte, adapting" in cli("evaluate", "m", "--data", rows, "--adapt").out
 
 
 @pytest.fixture

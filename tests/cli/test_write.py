@@ -105,6 +105,17 @@ def test_a_book_is_written_resumed_and_refused(cli: Cli, home: Path, tmp_path: P
     assert "damaged at line 4" in damaged.err
 
 
+def test_adaptation_is_one_of_the_settings_of_a_book(cli: Cli, home: Path, tmp_path: Path, url: str) -> None:
+    out = tmp_path / "book"
+    assert cli(*order(url, out, "--no-adapt")).code == 0
+    first = json.loads((out / "journal.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["settings"]["adapt"] is False
+    assert cli("write", "m", "--endpoint", url, "--out", out, "--resume").code == 0
+    other = cli(*order(url, out, "--adapt"))
+    assert other.code == 2
+    assert "its settings (adapt) differs" in other.err
+
+
 def test_quiet_says_the_result_only(cli: Cli, home: Path, tmp_path: Path, url: str) -> None:
     done = cli(*order(url, tmp_path / "book", "-q"))
     assert (done.code, done.err) == (0, "")

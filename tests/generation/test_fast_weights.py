@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from autogpt.errors import ConfigError, ModelError
 from autogpt.generation.fast_weights import FastRates, FastState, FastWeights, Seen, ranks, unit
 from autogpt.models.gpt import GPT, GPTConfig
+from autogpt.models.latent import LatentGPT, LatentGPTConfig
 
 SMALL = {
     "vocab_size": 50,
@@ -212,3 +215,21 @@ def test_what_cannot_adapt_is_said() -> None:
         FastWeights(GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1, n_positions=16)))
     with pytest.raises(ConfigError, match="adaptation step"):
         FastRates(step=-1.0)
+
+
+def test_a_model_in_half_precision_writes_and_learns() -> None:
+    weights = FastWeights(copy.deepcopy(MODELS["gpt"]).to(torch.bfloat16), share=0.1)
+    weights.use(random_state(weights, 2))
+    with torch.no_grad():
+        logits = weights.tail(torch.randn(2, 48).bfloat16(), torch.randn(2, 32).bfloat16())
+    assert logits.shape == (2, 50)
+    assert bool(logits.isfinite().all())
+    assert weights.seen is not None
+    state = weights.fresh(2)
+    weights.learn(state, weights.seen, torch.tensor([[3], [4]]), torch.ones(2, 1), FastRates())
+    assert bool(state.bias.any())
+
+
+def test_a_model_with_components_does_not_adapt() -> None:
+    with pytest.raises(ModelError, match="without components"):
+        FastWeights(LatentGPT(LatentGPTConfig(**SMALL, latents=2)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from autogpt.generation.fast_weights import FastRates, FastWeights
 from autogpt.generation.guard import FROZEN_CHUNKS, LOOK_EVERY_STEPS, REPLAY_TOKENS, Guard, repeated_share
+from autogpt.generation.suffix_weights import SuffixWeights
 from autogpt.models.gpt import GPT, GPTConfig
 
 
@@ -75,6 +76,30 @@ def test_numbers_that_are_none_are_taken_back_to_fresh_ones() -> None:
         guard.look(fast, state)
     assert guard.taken_back == 1
     assert not state.mlp.any()
+
+
+def test_where_hidden_states_depend_on_fast_weights_the_words_are_read_again() -> None:
+    fast, guard = SuffixWeights(weights().model, share=0.1, context=32), Guard()  # less than what is replayed
+    remembered(fast, guard)
+    assert guard.replay is not None
+    assert guard.replay[0].inner_STR.numel() == guard.replay[0].stream_STD.numel() == 0
+    state = fast.fresh()
+    with fast.attached():
+        for _ in range(LOOK_EVERY_STEPS):
+            guard.look(fast, state)
+        good = guard.good
+        assert good is not None
+        state.mlp.normal_()
+        state.bias[0, guard.replay[1][0]] = -8.0
+        for _ in range(LOOK_EVERY_STEPS):
+            guard.look(fast, state)
+    assert guard.taken_back == 1
+    assert torch.equal(state.mlp, good.mlp)
+    (ids,) = guard.replay[0].ids_ST
+    with torch.no_grad():
+        logits = torch.cat([fast.model(input_ids=piece[None]).logits[0] for piece in ids.split(32)])
+    plain = torch.nn.functional.cross_entropy(logits, guard.replay[1][0])
+    assert guard.plain == pytest.approx(float(plain), rel=1e-5)
 
 
 def test_only_the_users_first_words_are_kept() -> None:

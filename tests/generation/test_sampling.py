@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autogpt.errors import ConfigError
-from autogpt.generation.sampling import Sampling
+from autogpt.generation.sampling import Sampling, read_options
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ from autogpt.generation.sampling import Sampling
         {"logit_bias": {3: float("nan")}},
         {"logit_bias": {3: float("inf")}},
         {"logit_bias": 3},
+        {"latent": -1},
+        {"latent": 64},
+        {"latent": 1.5},
+        {"latent": True},
+        {"latent": "worst"},
         {"stop": ""},
         {"stop": ["a", ""]},
         {"stop": 3},
@@ -51,6 +56,8 @@ def test_values_out_of_range_are_refused_in_one_line(options: dict[str, Any]) ->
         {"beams": 4, "contrastive_alpha": 0.6, "top_k": 4},
         {"contrastive_alpha": 0.6, "top_k": 4, "temperature": 1.0},
         {"contrastive_alpha": 0.6},
+        {"latent": "mixture", "beams": 4},
+        {"latent": "mixture", "contrastive_alpha": 0.6, "top_k": 4},
         {"length_penalty": 2.0},
         {"min_new_tokens": 9, "max_new_tokens": 8},
     ],
@@ -77,3 +84,8 @@ def test_stop_and_bias_are_taken_as_json_and_yaml_have_them() -> None:
     assert given == Sampling(stop=("end",), logit_bias=((3, 2.5), (7, -1.0)))
     assert Sampling(stop=["a", "b", "a"]).stop == ("a", "b")  # type: ignore[arg-type]
     assert hash(given)  # a record that can be a key
+
+
+@pytest.mark.parametrize(("text", "latent"), [("best", "best"), ("mixture", "mixture"), ("3", 3), ("0", 0)])
+def test_components_are_named_on_the_command_line(text: str, latent: Any) -> None:
+    assert Sampling().with_options(read_options([f"latent={text}"])).latent == latent

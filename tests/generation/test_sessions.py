@@ -54,6 +54,22 @@ def test_another_model_or_another_size_is_refused(adaptation: Adaptation, tmp_pa
         Sessions(tmp_path, "abc").load("mine", smaller)
 
 
+def test_one_of_another_mode_is_refused_and_one_of_its_own_goes_on(adaptation: Adaptation, tmp_path: Path) -> None:
+    kept = Sessions(tmp_path, "abc")
+    suffix = Adaptation(adaptation.reader, AdaptationSettings(chunk=8, share=0.2, mode="suffix"))
+    session = taught(suffix)
+    kept.save("inside", suffix, session)
+    kept.save("behind", adaptation, taught(adaptation))
+    with pytest.raises(ModelError, match=r"another mode.*exact.*suffix"):
+        kept.load("behind", suffix)
+    with pytest.raises(ModelError, match=r"another mode.*suffix.*exact"):
+        kept.load("inside", adaptation)
+    back = kept.load("inside", suffix)
+    assert back.guard.replay is not None
+    more = [5 + (11 * n) % 80 for n in range(200)]
+    assert torch.equal(suffix.read(session, more), suffix.read(back, more))
+
+
 @pytest.mark.parametrize("keep", [0, 7, 100, 5000])
 def test_a_damaged_file_is_one_clear_line(adaptation: Adaptation, tmp_path: Path, keep: int) -> None:
     kept = Sessions(tmp_path, "abc")

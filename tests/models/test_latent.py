@@ -33,7 +33,7 @@ def latent_gpt(seed: int = 0, **fields: Any) -> LatentGPT:
     shape = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
     shape |= {"num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
     torch.manual_seed(seed)
-    model = LatentGPT(LatentGPTConfig(**{**shape, "latents": 3, "latent_rank": 2, **fields}))
+    model = LatentGPT(LatentGPTConfig(**{**shape, "latents": 3, "latent_rank": 2, "latent_scale": 1.0, **fields}))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:

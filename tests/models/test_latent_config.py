@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
@@ -15,9 +17,11 @@ def test_a_quarter_of_the_layers_rounded_up_differs(layers: int, suffix: int) ->
     assert (config.latent_layers, config.first_latent_layer) == (suffix, layers - suffix)
 
 
-@pytest.mark.parametrize("fields", [{"latents": 0}, {"latent_rank": 0}, {"latent_layers": 0}, {"latent_layers": 7}])
-def test_what_cannot_be_is_refused(fields: dict[str, int]) -> None:
-    with pytest.raises(StrictDataclassError, match=r"latents|latent_rank|latent_layers"):
+@pytest.mark.parametrize(
+    "fields", [{"latents": 0}, {"latent_rank": 0}, {"latent_scale": 0.0}, {"latent_layers": 0}, {"latent_layers": 7}]
+)
+def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(StrictDataclassError, match=r"latents|latent_rank|latent_scale|latent_layers"):
         LatentGPTConfig(num_hidden_layers=6, **fields)
 
 

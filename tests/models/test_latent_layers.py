@@ -10,7 +10,7 @@ from autogpt.models.gpt import Linear
 from autogpt.models.latent_config import LatentGPTConfig
 from autogpt.models.latent_layers import LatentLinear, LatentNorm
 
-CONFIG = LatentGPTConfig(hidden_size=16, num_attention_heads=2, latents=3, latent_rank=2)
+CONFIG = LatentGPTConfig(hidden_size=16, num_attention_heads=2, latents=3, latent_rank=2, latent_scale=0.5)
 
 
 def _random(module: torch.nn.Module) -> None:
@@ -27,7 +27,7 @@ def test_each_row_meets_the_matrix_of_its_component(bias: bool) -> None:
     y = linear(x, latent)
     for row, z in enumerate(latent.tolist()):
         weight = linear.merged(z)["weight"]
-        torch.testing.assert_close(weight, linear.weight + linear.outer[z] @ linear.inner)
+        torch.testing.assert_close(weight, linear.weight + 0.5 * linear.outer[z] @ linear.inner)
         torch.testing.assert_close(y[row], F.linear(x[row], weight, linear.bias), atol=1e-5, rtol=1e-5)
 
 

@@ -264,6 +264,14 @@ def test_a_mixture_that_was_saved_goes_on_as_if_it_had_never_stopped(replies: Co
         assert torch.equal(a, b), name
 
 
+def test_a_title_is_a_condition_and_no_part_of_the_text(stories: Corpus) -> None:
+    rows = tuple(replace(row, input={"title": f"of {row.id}"}) for row in stories.dataset.train)
+    spec = stories.spec.model_copy(update={"input_fields": ["title"]})
+    titled = Corpus(spec, Dataset(rows, rows[:4], SealedSplit(rows[:2]), (), {}))
+    assert titled.packed
+    assert not _fresh(titled, latents=2).model.config.models_prompt
+
+
 def test_of_plain_text_a_mixture_reads_one_document_a_row(stories: Corpus) -> None:
     candidate = _fresh(stories, latents=2)
     assert stories.packed

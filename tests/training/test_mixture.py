@@ -25,7 +25,7 @@ def _model(seed: int = 0, **fields: Any) -> LatentGPT:
     shape = {"vocab_size": 7, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape |= {"intermediate_size": 24, "max_position_embeddings": 32}
     torch.manual_seed(seed)
-    model = LatentGPT(LatentGPTConfig(**{**shape, "latents": 3, "latent_rank": 2, **fields}))
+    model = LatentGPT(LatentGPTConfig(**{**shape, "latents": 3, "latent_rank": 2, "latent_scale": 1.0, **fields}))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -167,7 +167,7 @@ def test_the_balance_pulls_towards_equal_use() -> None:
     logs = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     prior = torch.log_softmax(torch.zeros(5, 3, dtype=torch.float64), -1)
     with_it, without = (
-        Mixture(SETTLED, "soft", balance=weight).shares(logs, prior, None, 0.15)[1] for weight in (1.0, 0.0)
+        Mixture(SETTLED, "soft", balance=weight).shares(logs, prior, None, 0.2)[1] for weight in (1.0, 0.0)
     )
 
     def divergence() -> float:
@@ -184,11 +184,11 @@ def test_the_balance_pulls_towards_equal_use() -> None:
 def test_shares_begin_with_the_clusters_and_cool_down() -> None:
     mixture, prior = Mixture(SETTLED, "soft", balance=0.0), torch.log_softmax(torch.zeros(2, 3), -1)
     logs, clusters = torch.tensor([[-3.0, -1.0, -2.0], [0.0, -9.0, -9.0]]), torch.tensor([2, 1])
-    first, taught = mixture.shares(logs, prior, clusters, 0.04)
+    first, taught = mixture.shares(logs, prior, clusters, 0.19)
     assert first.tolist() == [[0, 0, 1], [0, 1, 0]]
     torch.testing.assert_close(taught, torch.tensor([[0.025, 0.025, 0.95], [0.025, 0.95, 0.025]]))
-    torch.testing.assert_close(mixture.shares(logs, prior, clusters, 0.15)[0], torch.softmax(logs / 2.5, -1))
-    for share in (0.3, 1.0):
+    torch.testing.assert_close(mixture.shares(logs, prior, clusters, 0.2)[0], torch.softmax(logs / 2.5, -1))
+    for share in (0.4, 1.0):
         torch.testing.assert_close(mixture.shares(logs, prior, clusters, share)[0], torch.softmax(logs, -1))
     torch.testing.assert_close(mixture.shares(logs, prior, torch.tensor([-1, -1]), 0.0)[0], torch.softmax(logs / 4, -1))
 

@@ -51,7 +51,7 @@ class ChainWriter:
     def count_tokens(self, text: str) -> int:
         return len(text)
 
-    def remember(self, text: str) -> None:
+    def remember(self, text: str, *, own: bool = True) -> None:
         self._memory = hashlib.sha256(self._memory + text.encode()).digest()
 
     def state(self) -> bytes:

@@ -73,10 +73,10 @@ def test_a_writer_that_says_one_thing_only_comes_to_an_end(write: Write, make_wr
 
 
 def test_a_promised_name_makes_a_scene_be_written_anew(write: Write, make_writer: Any) -> None:
-    events = write(make_writer(names=("王熙凤", "贾宝玉")), "book", "scene_rewrites=2", chapters=1, words=300)
+    events = write(make_writer(names=("王熙凤", "林黛玉")), "book", "scene_rewrites=2", chapters=1, words=300)
     report = report_of(events)
     assert report["rewrites"]["promised name missing"] >= 2
-    assert report["promises"] == {"made": 3, "kept": 1}
+    assert report["promises"] == {"made": 2, "kept": 1}
 
 
 def test_every_cut_of_the_journal_leads_to_the_same_book(write: Write, make_writer: Any, tmp_path: Path) -> None:

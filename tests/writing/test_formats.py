@@ -11,10 +11,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from autogpt.writing.formats import Document, Part, Scene, markdown, plain_text
+from autogpt.writing.formats import Document, Part, Scene, document_of, markdown, plain_text
 from autogpt.writing.formats_docx import docx
 from autogpt.writing.formats_epub import epub
 from autogpt.writing.formats_fountain import fountain
+from autogpt.writing.gates import Piece
+from autogpt.writing.manuscript import ChapterText, Manuscript, SceneText
+from autogpt.writing.order import Order
+from autogpt.writing.plan import Chapter, Plan
+from autogpt.writing.plan import Scene as PlannedScene
 
 NOVEL = Document(
     "海 & <山>",
@@ -32,9 +37,11 @@ SCRIPT = Document(
             "ACT I",
             (
                 Scene(
-                    "SCENE I. A ship.", (("ANN", "Go *now*.\nOr stay."), ("", "EVERYBODY LEAVES."), ("Dr Who", "No."))
+                    "SCENE I. A ship.",
+                    (("ANN", "Go *now*.\nOr stay."), ("", "EVERYBODY LEAVES."), ("Dr Who", "No.")),
+                    "A ship",
                 ),
-                Scene("SCENE II.", (("宝玉", "好。"), ("", "They go."))),
+                Scene("SCENE II. Verona. A street.", (("宝玉", "好。"), ("", "They go.")), "Verona. A street"),
             ),
         ),
     ),
@@ -143,11 +150,11 @@ def test_fountain_reads_back_as_it_was_written() -> None:
     assert parsed(fountain(SCRIPT)) == [
         ("title", "The Sea"),
         ("section", "ACT I"),
-        ("scene", "SCENE I. A ship."),
+        ("scene", "A SHIP #1.1#"),
         ("speech", "ANN", "Go *now*.\nOr stay."),
         ("action", "EVERYBODY LEAVES."),
         ("speech", "Dr Who", "No."),
-        ("scene", "SCENE II."),
+        ("scene", "EXT. VERONA. A STREET #1.2#"),
         ("speech", "宝玉", "好。"),
         ("action", "They go."),
     ]
@@ -161,3 +168,25 @@ def test_fountain_in_another_parser() -> None:
     speeches = [paragraph for paragraph in play if type(paragraph).__name__ == "Dialog"]
     assert [str(speech.character) for speech in speeches] == ["ANN", "Dr Who", "宝玉"]
     assert [str(line) for _, line in speeches[0].blocks] == ["Go *now*.", "Or stay."]
+
+
+@pytest.mark.parametrize(
+    ("language", "cues", "enter", "leave"),
+    [
+        ("en", ("ANN", "BEN", "ANN", "CY"), "Enter ANN, BEN and CY.", "Exeunt."),
+        ("en", ("ANN",), "Enter ANN.", "Exit."),
+        ("zh", ("宝玉", "黛玉"), "宝玉、黛玉上。", "众人下。"),
+    ],
+)
+def test_scenes_of_a_script_begin_and_end_with_a_direction(
+    language: str, cues: tuple[str, ...], enter: str, leave: str
+) -> None:
+    book = Manuscript()
+    pieces = tuple(Piece("Go.", True, "", cue) for cue in cues)
+    scene = PlannedScene(cues, 50)
+    book.plan = Plan("T", language, cues, cues, (Chapter("", "", (scene,)),))
+    book.chapters = [ChapterText("", [SceneText("A ship", list(pieces), done=True)])]
+    (part,) = document_of(Order("p", "script", 1, 50), book).parts
+    blocks = part.scenes[0].blocks
+    assert (blocks[0], blocks[-1]) == (("", enter), ("", leave))
+    assert [cue for cue, _ in blocks[1:-1]] == list(cues)

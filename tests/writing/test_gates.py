@@ -35,7 +35,12 @@ def standing(scene: str = "", **changed: Any) -> Standing:
         ("宝玉去了宝玉去了宝玉去了。", "loop"),
         ("他怎么了呢呢呢。", "loop"),
         ("他哈哈哈地笑了。", ""),
+        ("我我不去了。", "loop"),
+        ("如今如今他去了。", "loop"),
+        ("李纹、李纹都来了。", "loop"),
+        ("宝玉慢慢的去了。", ""),
         ("He left.", "wrong script"),
+        ("宝玉去了he left.", "wrong script"),
         ("贾宝珠，去了。", "name like another"),
     ],
 )
@@ -47,6 +52,9 @@ def test_reasons(text: str, reason: str) -> None:
 
 def test_english() -> None:
     assert judge(Piece("Then  Alice\nleft."), standing(language="en")) == ("", Piece("Then Alice left."))
+    assert judge(Piece("He came, and, and then he left."), standing(language="en"))[0] == "loop"
+    assert judge(Piece("I am so glad of that.", cue="ANN"), standing(language="en"))[0] == ""
+    assert judge(Piece("I tell thee, Ann.", cue="ANN"), standing(language="en"))[0] == "speaker names himself"
     assert judge(Piece("CHAPTER IV. Alice left."), standing(language="en"))[0] == "heading in the text"
     assert judge(Piece("宝玉去了。"), standing(language="en"))[0] == "wrong script"
 
@@ -56,6 +64,12 @@ def test_what_was_said_is_not_said_again() -> None:
     assert judge(Piece("宝玉去了园中。"), standing(said=said))[0] == "said before"
     assert judge(Piece("好。"), standing(recent=["好"]))[0] == "said before"
     assert judge(Piece("好。"), standing(said={"好"}))[0] == ""
+
+
+def test_two_sentences_do_not_begin_alike() -> None:
+    recent = ["宝 玉 听 了 便 去 了"]
+    assert judge(Piece("宝玉听了，笑道：“好。”"), standing(recent=recent))[0] == "begins like the last"
+    assert judge(Piece("黛玉听了，笑道：“好。”"), standing(recent=recent))[0] == ""
 
 
 def test_repeated_grams() -> None:
@@ -95,3 +109,25 @@ def test_cutting_at_a_clause() -> None:
     assert cut_at_clause("宝玉听了这话，便往园中", "zh") == "宝玉听了这话。"
     assert cut_at_clause("宝玉，便往园中", "zh") is None
     assert cut_at_clause("He went down to the old sea, and then", "en") == "He went down to the old sea."
+
+
+def test_classical_prose_has_speakers() -> None:
+    speech = Piece("“你来了？快请坐下说话。”")
+    assert judge(speech, standing(classical=True))[0] == "speech without a speaker"
+    assert judge(speech, standing())[0] == ""
+    assert judge(Piece(speech.text, cue="宝玉"), standing(classical=True))[0] == ""
+
+
+def test_narration_ends_a_quote_that_was_left_open() -> None:
+    reason, piece = judge(Piece("说着，便往园中去了。"), standing("他道：“走。", classical=True))
+    assert (reason, piece.closes) == ("", "”")
+
+
+def test_a_speech_of_classical_prose_ends_in_time() -> None:
+    scene = "他道：“" + "".join(chr(0x4E00 + i) for i in range(90)) + "。"
+    assert judge(Piece("我去了。"), standing(scene, classical=True))[1].text == "我去了。”"
+    assert judge(Piece("我去了。"), standing("他道：“走。", classical=True))[1].text == "我去了。"
+
+
+def test_marks_in_a_row_are_one() -> None:
+    assert judge(Piece("宝玉答应着，。"), standing())[1].text == "宝玉答应着。"

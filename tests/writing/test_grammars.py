@@ -57,3 +57,21 @@ def test_what_a_grammar_accepts(tokenizer: Any, grammar: str, text: str, fits: b
 
 def test_names_with_quotes_cannot_break_a_grammar(tokenizer: Any) -> None:
     assert accepts(tokenizer, grammars.named('A"b\\c', "en"), 'A"b\\c went down the hall.')
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text", "fits"),
+    [
+        (grammars.place("en", "Verona"), "Verona. A street", True),
+        (grammars.place("en", "Verona"), "Before the castle", True),
+        (grammars.place("en"), "Before the street", False),
+        (grammars.named("宝玉", "zh"), "宝玉笑道：“你们都来了，坐下罢。”", True),
+        (grammars.named("宝玉", "zh"), "宝玉笑道：“你们都来了，坐下罢。", False),
+        (grammars.named("宝玉", "zh"), "宝玉王，只见众人都来了。", False),
+        (grammars.chapter_end(), "要知端的，且听下回分解。", True),
+        (grammars.chapter_end(), "不知后事如何，下回分解。", True),
+        (grammars.chapter_end(), "要知端的，下回再说。", False),
+    ],
+)
+def test_grammars_of_scenes(tokenizer: Any, grammar: str, text: str, fits: bool) -> None:
+    assert accepts(tokenizer, grammar, text) is fits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autogpt.writing.names import looks_mistaken, mentions, persons, places
+from autogpt.writing.names import given_name, looks_mistaken, mentions, persons, places, speakers
 
 ZH = (
     "宝玉笑道：“妹妹来了。”黛玉听了，忙道：“来了。”宝玉又说：“坐。”众人都笑了。林黛玉、贾宝玉在大观园坐下，又到潇湘馆。"
@@ -53,6 +53,11 @@ def test_mentions_by_given_name_or_in_capitals() -> None:
     assert not mentions("林黛玉", "林中有玉")
     assert mentions("Tom Baker", "BAKER:\nYes.")
     assert not mentions("Ann", "Anna left")
+
+
+def test_who_speaks_and_what_a_person_is_called() -> None:
+    assert speakers(ZH) == ["宝玉", "黛玉", "宝玉"]
+    assert [given_name(name) for name in ("林黛玉", "宝玉", "欧阳", "Alice")] == ["黛玉", "宝玉", "欧阳", "Alice"]
 
 
 @pytest.mark.parametrize(

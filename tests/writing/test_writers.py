@@ -14,9 +14,10 @@ from autogpt.tasks.spec import METRIC_DIRECTION, METRICS_OF_KIND, TaskKind, Task
 from autogpt.testing import said, scripted_llm
 from autogpt.writing import grammars
 from autogpt.writing.book import write_book
+from autogpt.writing.model_writer import ModelWriter
 from autogpt.writing.order import Order, WritingSettings
 from autogpt.writing.units import ends_sentence
-from autogpt.writing.writers import EndpointWriter, ModelWriter, fingerprint, until
+from autogpt.writing.writers import EndpointWriter, fingerprint, until
 
 WHO = ("Ann", "Ben", "Cora")
 DID = ("saw", "found", "lost", "painted", "carried", "wanted", "sold", "hid")

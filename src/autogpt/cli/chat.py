@@ -25,16 +25,16 @@ __all__ = ["Conversation", "chat"]
 def chat(
     model: common.ModelArgument,
     temperature: Annotated[float | None, typer.Option("--temperature", help="0 is the most probable reply.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Sample from this share of the probability.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Longest reply in tokens.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the sampling.")] = None,
+    adapt: common.AdaptOption = None,
     overrides: SamplingOption = None,
     as_json: common.JsonFlag = False,
     debug: common.DebugFlag = False,
     quiet: common.QuietFlag = False,
 ) -> None:
     """Talk with a trained model. Commands: /clear, /save FILE, /exit. With --json the conversation comes at the end."""
-    given = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    given = {"temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
     sampling = sampling_of(given, overrides)
 
     from autogpt.model import load
@@ -42,12 +42,13 @@ def chat(
     loaded = load(model)
     text = Text(language_for(loaded.spec.description))
     interactive = sys.stdin.isatty()
-    talk = Conversation(loaded, sampling, text, to_stderr=as_json)
-    if interactive and not quiet:
-        common.note(text("chat.hello", model=loaded.name))
-    for line in _lines(interactive):
-        if not talk.take(line):
-            break
+    with common.adapting(loaded, adapt) as session:
+        talk = Conversation(loaded, {**sampling, **session}, text, to_stderr=as_json)
+        if interactive and not quiet:
+            common.note(text("chat.hello", model=loaded.name))
+        for line in _lines(interactive):
+            if not talk.take(line):
+                break
     if as_json:
         common.emit({"model": loaded.name, "messages": talk.messages})
 

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from autogpt.model import Model
+
 __all__ = [
+    "AdaptOption",
     "ConfigOption",
     "DebugFlag",
     "JsonFlag",
     "ModelArgument",
     "QuietFlag",
     "SetOption",
+    "adapting",
     "console",
     "emit",
     "existing",
@@ -61,6 +65,26 @@ ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A trained model's name, or a model folder.", autocompletion=complete_model),
 ]
+
+
+AdaptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        metavar="SESSION",
+        help="Learn from what is read and written, in a session of this name; the name once keeps nothing.",
+    ),
+]
+
+
+@contextmanager
+def adapting(model: Model, session: str | None) -> Iterator[dict[str, Any]]:
+    """What `--adapt` adds to the arguments of writing: the session, kept at the end unless its name is `once`."""
+    if session is None:
+        yield {}
+        return
+    with model.session(None if session == "once" else session) as opened:
+        yield {"session": opened}
 
 
 def plain(value: Any) -> Any:

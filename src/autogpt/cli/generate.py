@@ -21,7 +21,7 @@ __all__ = ["SamplingOption", "generate", "predict_file", "readable", "sampling_o
 
 SamplingOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling option, such as top_k=40; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other sampling option, such as top_p=0.9; repeatable."),
 ]
 
 BLOCK_ROWS = 32
@@ -44,22 +44,22 @@ def generate(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text while it is written.")] = False,
     temperature: Annotated[float | None, typer.Option("--temperature", help="0 is the most probable text.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Sample from this share of the probability.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", help="Longest answer in tokens.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the sampling; the same seed, the same text.")] = None,
     schema: Annotated[
         str | None,
         typer.Option("--schema", metavar="FILE.json", help="Write JSON that is valid under this JSON schema."),
     ] = None,
+    adapt: common.AdaptOption = None,
     overrides: SamplingOption = None,
     as_json: common.JsonFlag = False,
     debug: common.DebugFlag = False,
     quiet: common.QuietFlag = False,
 ) -> None:
     """Answer one text, or every row of a file."""
-    given = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens, "seed": seed}
+    given = {"temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
     sampling = sampling_of(given, overrides)
-    _check_together(file, text, out, schema, stream=stream, as_json=as_json)
+    _check_together(file, text, out, {"--schema": schema, "--adapt": adapt}, stream=stream, as_json=as_json)
     if file is not None:
         _file_mode(model, file, out, sampling, as_json=as_json, quiet=quiet)
         return
@@ -73,13 +73,15 @@ def generate(
         from autogpt.generation.grammar import json_schema
 
         sampling["grammar"] = json_schema(wanted)
-    if stream:
-        for piece in loaded.stream(asked, **sampling):
-            typer.echo(piece, nl=False)
-            sys.stdout.flush()
-        typer.echo()
-        return
-    answer = _answer(loaded, asked, sampling)
+    with common.adapting(loaded, adapt) as session:
+        sampling |= session
+        if stream:
+            for piece in loaded.stream(asked, **sampling):
+                typer.echo(piece, nl=False)
+                sys.stdout.flush()
+            typer.echo()
+            return
+        answer = _answer(loaded, asked, sampling)
     if as_json:
         common.emit({"model": loaded.name, "input": asked, **answer})
     else:
@@ -87,13 +89,14 @@ def generate(
 
 
 def _check_together(
-    file: str | None, text: str | None, out: str | None, schema: str | None, *, stream: bool, as_json: bool
+    file: str | None, text: str | None, out: str | None, single: Mapping[str, Any], *, stream: bool, as_json: bool
 ) -> None:
-    """Raise ConfigError for options that exclude one another."""
+    """Raise ConfigError for options that exclude one another; those of `single` are for one text."""
     if file is not None and (text is not None or stream):
         raise ConfigError("--file", found="a text or --stream beside it", expected="one of them")
-    if file is not None and schema is not None:
-        raise ConfigError("--schema with --file", expected="one text at a time with --schema")
+    for option, value in single.items():
+        if file is not None and value is not None:
+            raise ConfigError(f"{option} with --file", expected=f"one text at a time with {option}")
     if file is None and out is not None:
         raise ConfigError("--out without --file", todo="redirect standard output instead, or give --file")
     if stream and as_json:
@@ -129,7 +132,7 @@ def _schema(path: Path) -> str:
 
 def _answer(model: Model, text: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
     """The prediction for one text. Free writing is left to `Model.generate`: greedy text would be dull."""
-    if (model.spec.is_label_task or model.spec.kind == "extraction") and "grammar" not in sampling:
+    if (model.spec.is_label_task or model.spec.kind == "extraction") and not {"grammar", "session"} & sampling.keys():
         return model.predict([text], sampling=sampling or None)[0]
     return {"prediction": model.generate(text, **sampling)}
 

@@ -100,6 +100,35 @@ def show_model(
         common.say(line)
 
 
+@app.command("sessions")
+def list_sessions(
+    model: common.ModelArgument,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="SESSION", help="Delete it; repeatable.")
+    ] = None,
+    as_json: common.JsonFlag = False,
+    debug: common.DebugFlag = False,
+    quiet: common.QuietFlag = False,
+) -> None:
+    """What a model has learnt from texts with --adapt, by name. Sessions hold words of these texts."""
+    from dataclasses import asdict
+
+    from autogpt.model import load
+
+    kept = load(model).sessions
+    for name in remove or ():
+        kept.remove(name)
+    found = kept.list()
+    if as_json:
+        common.emit({"sessions": [asdict(one) for one in found], "removed": list(remove or ())})
+        return
+    if not found:
+        common.note(f"no sessions of {model}: autogpt generate {model} --adapt NAME")
+        return
+    rows = [(one.name, f"{one.tokens:,}", show.size(one.bytes)) for one in found]
+    common.say_table(show.table(["session", "tokens learnt from", "size"], rows))
+
+
 @app.command("pull")
 def pull_base(
     name: Annotated[str, typer.Argument(metavar="BASE", help="A catalogue name, such as smollm2-135m.")],

@@ -48,6 +48,12 @@ def write(
         str | None,
         typer.Option("--endpoint", metavar="URL", help="Let a language model there write; MODEL is its name, or auto."),
     ] = None,
+    adapt: Annotated[
+        bool | None,
+        typer.Option(
+            "--adapt/--no-adapt", help="Let the model learn from the premise and its own scenes.", show_default="off"
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the book in --out as it was ordered.")] = False,
     overrides: common.SetOption = None,
     as_json: common.JsonFlag = False,
@@ -62,10 +68,10 @@ def write(
     given = {"premise": premise, "form": form, "chapters": chapters, "words": words}
     order = _order(given, held)
     settings = read_settings(overrides or []) if overrides or held is None else _settings(held)
+    settings = settings if adapt is None else settings.model_copy(update={"adapt": adapt})
     if not order.premise and endpoint is not None:
-        raise ConfigError(
-            "--premise is empty", todo="say what it is about; only a model of ours has a matter of its own"
-        )
+        todo = "say what it is about; only a model of ours has a matter of its own"
+        raise ConfigError("--premise is empty", todo=todo)
     text = Text(language_for(order.premise))
     writer = _writer(model, endpoint, settings)
 
@@ -126,7 +132,8 @@ def _writer(model: str, endpoint: str | None, settings: WritingSettings) -> Writ
     import os
 
     from autogpt.endpoint import KEY, Endpoint
-    from autogpt.writing.writers import EndpointWriter, ModelWriter, fingerprint, require_free_text
+    from autogpt.writing.model_writer import ModelWriter, use_one_thread
+    from autogpt.writing.writers import EndpointWriter, fingerprint, require_free_text
 
     if endpoint is not None:
         name = "" if model in ("auto", "-") else model
@@ -137,8 +144,16 @@ def _writer(model: str, endpoint: str | None, settings: WritingSettings) -> Writ
 
     loaded = load(model)
     require_free_text(loaded.spec, loaded.name)
+    use_one_thread(loaded.engine)
     identity = f"{loaded.name} {fingerprint(loaded.folder)}"
-    return ModelWriter(loaded.engine, loaded.spec, settings, name=loaded.name, identity=identity)
+    return ModelWriter(
+        loaded.engine,
+        loaded.spec,
+        settings,
+        name=loaded.name,
+        identity=identity,
+        adaptation=loaded.recipe.get("adaptation"),
+    )
 
 
 def _watched(events: Iterator[Event], order: Order, text: Text, *, quiet: bool) -> tuple[dict[str, Any], list[str]]:

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autogpt.data.batching import encode_all
 from autogpt.evaluation.calibration import fit_temperature
 from autogpt.evaluation.metrics import Array, get_metric
+from autogpt.generation.adaptive import AdaptationSettings
+from autogpt.generation.adaptive_tuning import Tuned, tune
 from autogpt.generation.engine import Engine
 from autogpt.generation.predict import likelihoods, predict
 from autogpt.generation.sampling import Sampling
 from autogpt.tasks.spec import TaskKind, TaskSpec
+from autogpt.tasks.templates import render
 from autogpt.training.finish import Judgement
 from autogpt.types import Example, Prediction
 
@@ -79,6 +83,13 @@ class Validator:
         scores = [prediction.scores for prediction in predict(engine, self.spec, self.examples)]
         fitted = round(fit_temperature(scores, [str(example.target) for example in self.examples]), 4)
         return fitted, f"{fitted:.3g} makes the labels of {len(scores)} validation rows most likely"
+
+    def best_adaptation(
+        self, engine: Engine, examples: Sequence[Example], seconds: float, default: AdaptationSettings
+    ) -> Tuned:
+        """How the model adapts best to `examples`, read in this order."""
+        rendered = [render(self.spec, example, answer=True) for example in examples]
+        return tune(engine, encode_all(engine.tokenizer, rendered, max_tokens=2**30), seconds, default)
 
     def judge(self, engine: Engine, max_new_tokens: int) -> Judgement:
         """The deciding metric, and the mean loss of the reference answers, on the same rows.

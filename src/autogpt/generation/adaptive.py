@@ -5,6 +5,9 @@
     stay sane     fast weights are bounded; repetition stops learning; what was learnt is undone when it hurts what the
                   user said first (`guard`)
 
+Two modes. `exact`: fast weights behind the last attention, so that no cached key or value depends on them
+(`fast_weights`). `suffix`: fast weights in the last quarter of the blocks too (`suffix_weights`).
+
 A session lives as long as its caller keeps it, and in a file between (`sessions`). It belongs to one model. Sessions in
 one batch do not touch each other, nor do they touch the model.
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -25,10 +28,13 @@ from autogpt.errors import ConfigError
 from autogpt.generation.fast_weights import FastRates, FastState, FastWeights, Seen, without_scores
 from autogpt.generation.gpt_step import Tail
 from autogpt.generation.guard import Guard
-from autogpt.generation.kv_cache import roomy_cache
 from autogpt.generation.reading import Reader, shortened
+from autogpt.generation.suffix_weights import SuffixWeights, WrittenRows
 
-__all__ = ["Adaptation", "AdaptationSettings", "Session"]
+__all__ = ["Adaptation", "AdaptationSettings", "Mode", "Session"]
+
+Mode: TypeAlias = Literal["exact", "suffix"]
+_OWN = ("chunk", "own_weight", "share", "mode", "rebuild_every")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +46,36 @@ class AdaptationSettings:
         chunk: tokens between two steps.
         own_weight: how much a token that the model wrote itself counts beside one of the user's.
         share: most fast weights of a session, as a share of the model's parameters.
+        mode: where the fast weights are.
+        rebuild_every: in suffix mode, chunks after which keys and values of a text are computed again under the
+            present fast weights; 0 only when the context is full.
     """
 
     rates: FastRates = field(default_factory=FastRates)
     chunk: int = 64
     own_weight: float = 0.1
     share: float = 0.01
+    mode: Mode = "exact"
+    rebuild_every: int = 0
 
     def __post_init__(self) -> None:
-        limits = {"chunk": (1, 4096), "own_weight": (0.0, 1.0), "share": (0.0, 0.2)}
+        if self.mode not in get_args(Mode):
+            raise ConfigError("adaptation mode", found=repr(self.mode), expected=" or ".join(get_args(Mode)))
+        if self.mode == "exact" and self.rebuild_every:
+            raise ConfigError("adaptation rebuild_every", found="exact mode", expected="suffix mode, or 0")
+        limits = {"chunk": (1, 4096), "own_weight": (0.0, 1.0), "share": (0.0, 0.2), "rebuild_every": (0, 4096)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"adaptation {name}", found=repr(getattr(self, name)), expected=f"{low} to {high}")
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | str]:
         """Plain JSON, as a model's recipe holds it."""
-        own = {"chunk": self.chunk, "own_weight": self.own_weight, "share": self.share}
+        own = {name: getattr(self, name) for name in _OWN}
         return {"step": self.rates.step, "decay": self.rates.decay, "trust": self.rates.trust, **own}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AdaptationSettings:
-        own = {name: values[name] for name in ("chunk", "own_weight", "share") if name in values}
+        own = {name: values[name] for name in _OWN if name in values}
         rates = {name: float(values[name]) for name in ("step", "decay", "trust") if name in values}
         return cls(FastRates(**rates), **own)
 
@@ -90,12 +105,22 @@ class Adaptation:
 
     def __init__(self, reader: Reader, settings: AdaptationSettings | None = None) -> None:
         self.reader, self.settings = reader, settings or AdaptationSettings()
-        self.weights = FastWeights(reader.model, self.settings.share)
+        share = self.settings.share
+        self.weights = (
+            FastWeights(reader.model, share)
+            if self.settings.mode == "exact"
+            else SuffixWeights(reader.model, share, reader.context)
+        )
         self._writing: _Writing | None = None
 
     def session(self) -> Session:
         """A session that has learnt nothing yet."""
         return Session(self.weights.fresh())
+
+    @property
+    def chunk(self) -> int:
+        """Tokens between two steps, where the cache must hold a chunk and more."""
+        return min(self.settings.chunk, max(1, self.reader.context // 4))
 
     # ---- reading -----------------------------------------------------------------------------------------------------
 
@@ -124,21 +149,24 @@ class Adaptation:
         """What the last layers see of a text and the tokens that follow, both of S = 1 and one chunk after the other.
 
         Where the context is full, its first tokens and its last half are read again. To be used while the weights are
-        attached. `state` None: the model's own scores.
+        attached, and each chunk before the next is asked for. `state` None: the model's own scores.
         """
         model, context, device = self.reader.model, self.reader.context, self.reader.device
-        chunk = min(self.settings.chunk, max(1, context // 4))
-        cache, held = roomy_cache(model.config, context), list[int]()
+        chunk, rebuild_every = self.chunk, self.settings.rebuild_every
+        cache, held, stale = self.weights.cache(context), list[int](), 0
         for begin in range(0, len(ids) - 1, chunk):
             inputs, targets = list(ids[begin : begin + chunk]), list(ids[begin + 1 : begin + 1 + chunk])
             inputs = inputs[: len(targets)]
             self.weights.use(state)
-            with torch.no_grad():
-                if len(held) + len(inputs) > context:
-                    held, cache = shortened(held, context), roomy_cache(model.config, context)
+            full = len(held) + len(inputs) > context
+            if full or 0 < rebuild_every <= stale:
+                held, cache, stale = shortened(held, context) if full else held, self.weights.cache(context), 0
+                with torch.no_grad():
                     model(input_ids=torch.tensor([held], device=device), past_key_values=cache, logits_to_keep=1)
+            with self.weights.listening(cache):
                 model(input_ids=torch.tensor([inputs], device=device), past_key_values=cache, use_cache=True)
             held += inputs
+            stale += 1
             assert self.weights.seen is not None
             yield self.weights.seen, torch.tensor([targets], device=device)
 
@@ -165,8 +193,8 @@ class Adaptation:
                 self._writing = None
 
     @property
-    def tail(self) -> Tail:
-        return self.weights.tail
+    def tail(self) -> Tail | None:
+        return None if isinstance(self.weights, SuffixWeights) else self.weights.tail
 
     @property
     def hooked(self) -> Collection[Any]:
@@ -184,51 +212,97 @@ class Adaptation:
             self._writing.follow(rows, tokens_B)
 
 
+class _Chunks(Protocol):
+    """What the rows of a batch have read since their last step."""
+
+    def about_to_read(self, rows: Sequence[int]) -> None: ...
+    def follow(self, rows: Sequence[int], seen: Seen, tokens_B: Tensor | None) -> None: ...
+    def is_ready(self, row: int) -> bool: ...
+    def tokens(self, row: int) -> list[int]: ...
+    def seen(self, row: int, state: FastState) -> Seen: ...
+    def clear(self, row: int) -> None: ...
+    def stepped(self, row: int, state: FastState) -> None: ...
+
+
+class _SeenOnTheWay:
+    """Where no hidden state depends on fast weights: what was seen is kept, and no pass is made again."""
+
+    def __init__(self, chunk: int) -> None:
+        self._chunk = chunk
+        self._before: dict[int, Seen] = {}
+        self._taken: dict[int, list[tuple[Seen, int]]] = {}
+
+    def about_to_read(self, rows: Sequence[int]) -> None: ...
+
+    def follow(self, rows: Sequence[int], seen: Seen, tokens_B: Tensor | None) -> None:
+        for place, row in enumerate(rows):
+            if tokens_B is not None:
+                self._taken[row].append((self._before[row], int(tokens_B[place])))
+            self._taken.setdefault(row, [])
+            self._before[row] = without_scores(seen.row(place))
+
+    def is_ready(self, row: int) -> bool:
+        return len(self._taken[row]) >= self._chunk
+
+    def tokens(self, row: int) -> list[int]:
+        return [token for _, token in self._taken[row]]
+
+    def seen(self, row: int, state: FastState) -> Seen:
+        return Seen.joined([one for one, _ in self._taken[row]])
+
+    def clear(self, row: int) -> None:
+        self._taken[row] = []
+
+    def stepped(self, row: int, state: FastState) -> None: ...
+
+
 class _Writing:
-    """Sessions of a batch, and what was seen since their last step."""
+    """Sessions of a batch, and how they learn from what is written."""
 
     def __init__(self, adaptation: Adaptation, sessions: Sequence[Session]) -> None:
         self._own, self._sessions = adaptation, sessions
         parts = [session.state.tensors().values() for session in sessions]
         self._states = FastState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
         self._rows: list[int] = []
-        self._before: dict[int, Seen] = {}
-        self._chunk: dict[int, list[tuple[Seen, int]]] = {row: [] for row in range(len(sessions))}
+        weights, settings = adaptation.weights, adaptation.settings
+        self._chunks: _Chunks = _SeenOnTheWay(settings.chunk)
+        if isinstance(weights, SuffixWeights):
+            self._chunks = WrittenRows(weights, adaptation.reader.context, adaptation.chunk, settings.rebuild_every)
 
     def about_to_read(self, rows: list[int]) -> None:
+        self._chunks.about_to_read(rows)
         if rows != self._rows:
             self._rows = list(rows)
             with torch.inference_mode(False):
                 self._own.weights.use(self._states.rows(rows))
 
     def follow(self, rows: list[int], tokens_B: Tensor | None) -> None:
-        seen = self._own.weights.seen
-        assert seen is not None
-        for place, row in enumerate(rows):
-            if tokens_B is not None:
-                self._chunk[row].append((self._before[row], int(tokens_B[place])))
-            self._before[row] = without_scores(seen.row(place))
-        ready = [row for row in rows if len(self._chunk[row]) >= self._own.settings.chunk]
+        assert self._own.weights.seen is not None
+        self._chunks.follow(rows, self._own.weights.seen, tokens_B)
+        ready = [row for row in rows if self._chunks.is_ready(row)]
         for row in ready:
-            self._learn(row)
+            self._end_chunk(row)
         if ready:
             self._own.weights.use(self._states.rows(self._rows))
 
-    def _learn(self, row: int) -> None:
-        taken, self._chunk[row] = self._chunk[row], []
-        session = self._sessions[row]
-        tokens = [token for _, token in taken]
+    def _end_chunk(self, row: int) -> None:
+        tokens, session, settings = self._chunks.tokens(row), self._sessions[row], self._own.settings
         session.guard.wrote(tokens)
-        if session.guard.is_frozen or self._own.settings.own_weight == 0 or self._own.settings.rates.step == 0:
-            return
-        seen = Seen.joined([one for one, _ in taken])
-        targets_ST = torch.tensor([tokens], device=seen.stream_STD.device)
-        weights_ST = torch.full(targets_ST.shape, self._own.settings.own_weight, device=targets_ST.device)
+        if not session.guard.is_frozen and settings.own_weight and settings.rates.step:
+            self._learn(row, tokens)
+        self._chunks.clear(row)
+
+    def _learn(self, row: int, tokens: Sequence[int]) -> None:
+        weights, settings, session = self._own.weights, self._own.settings, self._sessions[row]
         state = self._states.rows([row])
-        self._own.weights.learn(state, seen, targets_ST, weights_ST, session.guard.rates(self._own.settings.rates))
-        session.guard.look(self._own.weights, state)
+        seen = self._chunks.seen(row, state)
+        targets_ST = torch.tensor([tokens], device=seen.stream_STD.device)
+        weights_ST = torch.full(targets_ST.shape, settings.own_weight, device=targets_ST.device)
+        weights.learn(state, seen, targets_ST, weights_ST, session.guard.rates(settings.rates))
+        session.guard.look(weights, state)
         session.tokens += len(tokens)
         self._states.put([row], state)
+        self._chunks.stepped(row, state)
 
     def keep(self) -> None:
         """The sessions keep what was learnt."""

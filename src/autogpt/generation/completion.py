@@ -37,6 +37,7 @@ class Completion:
         logprobs: one for each of `token_ids`; empty when none were asked for.
         prompt_tokens: tokens of the prompt that the model read.
         prompt_tokens_dropped: tokens of the prompt that had no room and were cut from its middle.
+        latent: the component of a latent-variable model that wrote; None where all did, and for other models.
     """
 
     text: str
@@ -45,3 +46,4 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_tokens: int = 0
     prompt_tokens_dropped: int = 0
+    latent: int | None = None

@@ -1,9 +1,10 @@
 """The decoding loop: prompts → tokens, all rows of a batch at once, each row as if it were alone.
 
 A step turns the model's scores into one token a row: penalties and bans (`penalties`), the grammar (`grammar`), then
-the most probable token, a draw (`drawing`) or the best contrastive candidate (`contrastive`). Beam search keeps several
-texts of each row and has a loop of its own (`beams`). Rows that have ended leave the batch in bulk, since copying the
-cache costs more than a few idle rows. How a text goes on beyond the context is described in `reading`.
+the most probable token, a draw (`drawing`) or the best contrastive candidate (`contrastive`). The scores may be those
+of all components of a latent-variable model together (`latent`). Beam search keeps several texts of each row and has a
+loop of its own (`beams`). Rows that have ended leave the batch in bulk, since copying the cache costs more than a few
+idle rows. How a text goes on beyond the context is described in `reading`.
 
 Shapes: B rows, V vocabulary.
 """
@@ -22,6 +23,7 @@ from autogpt.generation.completion import FinishReason, TokenLogprob
 from autogpt.generation.contrastive import ContrastiveReading
 from autogpt.generation.drawing import Draws, draw, truncated
 from autogpt.generation.grammar import Matchers
+from autogpt.generation.latent import MixtureReading
 from autogpt.generation.penalties import Penalties
 from autogpt.generation.reading import Follower, Reader, Reading
 from autogpt.generation.sampling import Sampling
@@ -82,7 +84,7 @@ class Decoding:
 
     Raises:
         ModelError: no token is allowed to a row.
-        ConfigError: contrastive search with a follower.
+        ConfigError: contrastive search or a mixture with a follower; a mixture of a model without components.
     """
 
     def __init__(self, reader: Reader, tokenizer: Any, job: Job, sampling: Sampling) -> None:
@@ -91,12 +93,7 @@ class Decoding:
         self._eos_id = tokenizer.eos_token_id
         names = list(job.names) or list(range(len(job.prompts)))
         self._rows = list(range(len(job.prompts)))
-        if sampling.contrastive_alpha > 0:
-            if job.follower is not None:
-                raise ConfigError("contrastive search reads candidates that it drops", expected="no follower with it")
-            self._reading: Reading = ContrastiveReading(reader, job.prompts, names, sampling, job.row_arguments)
-        else:
-            self._reading = Reading(reader, job.prompts, names, job.row_arguments, job.follower)
+        self._reading = _reading(reader, job, names, sampling)
         vocabulary = self._reading.logits_BV.shape[-1]
         self._penalties = Penalties.of(sampling, job.prompts, vocabulary, tokenizer, reader.device)
         self._draws: Draws | None = None
@@ -171,6 +168,19 @@ class Decoding:
                 if row in self.reasons:
                     self._grammars.let_go(place)
         self._reading.read(tokens, tokens_B)
+
+
+def _reading(reader: Reader, job: Job, names: Sequence[int], sampling: Sampling) -> Reading:
+    """What the model reads the job with, as the sampling asks."""
+    if sampling.contrastive_alpha > 0:
+        if job.follower is not None:
+            raise ConfigError("contrastive search reads candidates that it drops", expected="no follower with it")
+        return ContrastiveReading(reader, job.prompts, names, sampling, job.row_arguments)
+    if sampling.latent == "mixture":
+        if job.follower is not None:
+            raise ConfigError("the mixture reads with all components at once", expected="no follower with it")
+        return MixtureReading(reader, job.prompts, names)
+    return Reading(reader, job.prompts, names, job.row_arguments, job.follower)
 
 
 def require_allowed(scores_BV: Tensor) -> None:

@@ -21,6 +21,7 @@ from autogpt.generation.completion import Completion, FinishReason, TokenLogprob
 from autogpt.generation.decode import Decoding, Job
 from autogpt.generation.grammar import Grammar, Matchers
 from autogpt.generation.latent import nats as mixture_nats
+from autogpt.generation.latent import per_token, require_components, scored_windows
 from autogpt.generation.latent import row_arguments as row_arguments_of
 from autogpt.generation.reading import Follower, Reader
 from autogpt.generation.sampling import Sampling
@@ -121,12 +122,17 @@ class Engine:
 
         Raises:
             ModelError: a grammar that cannot be followed, or no token is allowed.
-            ConfigError: options that do not fit this model, or a follower with beams or contrastive search.
+            ConfigError: options that do not fit this model, or a follower with what reads more than one text of a row.
         """
+        if sampling.latent == "best":
+            if follower is not None:
+                raise ConfigError("the best of all components is found among texts", expected="no follower with it")
+            return self._best(prompts, sampling, grammars, row_arguments or {}, seeds)
         room = min(sampling.max_new_tokens, self.context // 2)
         encoded = self.encode_prompts(prompts, room)
         dropped = self._dropped(prompts, encoded, room)
         given = {**self._latents(encoded, sampling, seeds), **(row_arguments or {})}
+        latents = given["latent"].tolist() if "latent" in given else [None] * len(prompts)
         done: dict[int, Completion] = {}
         copies = max(sampling.beams, sampling.top_k if sampling.contrastive_alpha else 1)
         for group in self._groups([len(ids) for ids in encoded], room, max(1, 64 // copies)):
@@ -141,17 +147,49 @@ class Engine:
             )
             for i, (ids, reason, logprobs) in zip(group, self._written(job, sampling), strict=True):
                 text = decoded(self.tokenizer, ids, sampling.stop)
-                done[i] = Completion(text, ids, reason, logprobs, len(encoded[i]), dropped[i])
+                done[i] = Completion(text, ids, reason, logprobs, len(encoded[i]), dropped[i], latents[i])
         return [done[i] for i in range(len(prompts))]
 
     def _latents(
         self, encoded: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int] = ()
     ) -> dict[str, torch.Tensor]:
         """The component that each row is written by, for a latent-variable model."""
-        if sampling.latent is not None and not isinstance(backbone(self.model), LatentGPT):
-            raise ConfigError("this model has no components", found=f"latent {sampling.latent}", expected="no latent")
         drawn = seeds or [sampling.seed] * len(encoded)
         return row_arguments_of(self.model, encoded, drawn, pad_id=self.pad_id, latent=sampling.latent)
+
+    def _best(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        grammars: Sequence[Grammar | None],
+        row_arguments: Mapping[str, torch.Tensor],
+        seeds: Sequence[int],
+    ) -> list[Completion]:
+        """What every component writes to each prompt, and of that the most probable per token under the mixture."""
+        inner = require_components(self.model, sampling.latent)
+        count = inner.config.latents
+        every = torch.arange(count, device=self.device).repeat(len(prompts))
+        given = {name: value.repeat_interleave(count, 0) for name, value in row_arguments.items()} | {"latent": every}
+        repeated = [prompt for prompt in prompts for _ in range(count)]
+        texts = self.completions(
+            repeated,
+            sampling.with_options({"latent": 0}),
+            [grammar for grammar in grammars for _ in range(count)],
+            row_arguments=given,
+            seeds=[seed for seed in seeds for _ in range(count)],
+        )
+        encoded = self.encode_prompts(repeated, min(sampling.max_new_tokens, self.context // 2))
+        scored = [(ids, self._with_end(text, sampling)) for ids, text in zip(encoded, texts, strict=True)]
+        worth = per_token(inner, scored, context=self.context, pad_id=self.pad_id)
+        return [texts[max(range(i, i + count), key=worth.__getitem__)] for i in range(0, len(texts), count)]
+
+    def _with_end(self, text: Completion, sampling: Sampling) -> tuple[int, ...]:
+        """All tokens that the model wrote: also the end token, where that and not a stop string ended the text."""
+        stream = TextStream(self.tokenizer, sampling.stop)
+        for token in text.token_ids:
+            stream.push(token)
+        ended = text.finish_reason != "length" and not stream.stopped
+        return (*text.token_ids, self.eos_id) if ended else text.token_ids
 
     def adaptation(self, settings: AdaptationSettings | None = None) -> Adaptation:
         """What adapts this model to texts; see `adaptive`."""
@@ -195,10 +233,11 @@ class Engine:
     ) -> Generator[str, None, Completion]:
         """Pieces of the continuation as soon as they are sure; joined they equal `complete`.
 
-        A piece is whole characters, and none of it can become part of a stop string. Beam search gives one piece, at
-        its end. The generator returns the completion, for those who ask (`yield from`).
+        A piece is whole characters, and none of it can become part of a stop string. Beam search, and the best of all
+        components, give one piece, at their end. The generator returns the completion, for those who ask (`yield
+        from`).
         """
-        if sampling.beams > 1:
+        if sampling.beams > 1 or sampling.latent == "best":
             (whole,) = self.completions([prompt], sampling, [grammar], follower=follower)
             if whole.text:
                 yield whole.text
@@ -225,8 +264,8 @@ class Engine:
             pieces.append(piece)
             yield piece
         (dropped,) = self._dropped([prompt], encoded, room)
-        text = "".join(pieces)
-        return Completion(text, tuple(ids), decoding.reasons[0], tuple(logprobs), len(encoded[0]), dropped)
+        text, latent = "".join(pieces), int(latents["latent"]) if "latent" in latents else None
+        return Completion(text, tuple(ids), decoding.reasons[0], tuple(logprobs), len(encoded[0]), dropped, latent)
 
     # ---- scoring -----------------------------------------------------------------------------------------------------
 
@@ -285,14 +324,7 @@ class Engine:
         if isinstance(inner := backbone(self.model), LatentGPT):
             with self._reader.forward():
                 return mixture_nats(inner, rows, context=self.context, pad_id=self.pad_id)
-        windows: list[tuple[int, int, int]] = []  # row, first token, first scored token
-        for index, row in enumerate(rows):
-            windows.append((index, 0, 1))
-            first = 0
-            while first + self.context < len(row.ids):
-                scored = first + self.context
-                first = scored - self.context // 2
-                windows.append((index, first, scored))
+        windows = [(index, *window) for index, row in enumerate(rows) for window in scored_windows(row, self.context)]
         totals = [0.0] * len(rows)
         lengths = [min(self.context, len(rows[i].ids) - first) for i, first, _ in windows]
         for group in self._groups(lengths, 0, 256):

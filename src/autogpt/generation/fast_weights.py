@@ -15,10 +15,10 @@ last few products only. The gradients are written out; a step is
     M -= rate_M * g_M / rms(g_M)        H -= rate_H * g_H        b -= rate_b * g_b
 
 with gradients summed over the tokens of a chunk, in units of 64 tokens. What the head's own fast weights would pass
-back to M is left out.
+back to M is left out. `suffix_weights` has M in several blocks, and takes the gradients from autograd.
 
 Shapes: S sessions (a row of the batch each), T tokens, F width inside the feed-forward, D hidden width, V vocabulary, R
-and C ranks.
+and C ranks; where several blocks have fast weights, theirs stand side by side in R.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autogpt.errors import ConfigError, ModelError
+from autogpt.generation.kv_cache import roomy_cache
+from autogpt.models.latent import LatentGPT
 from autogpt.training.objectives import backbone
 
 __all__ = ["FastRates", "FastState", "FastWeights", "Seen"]
@@ -69,7 +72,7 @@ class FastRates:
 
 @dataclass(frozen=True, slots=True)
 class FastState:
-    """The fast weights of S sessions: mlp [S, D, R], head [S, V, C], bias [S, V], in float32."""
+    """The fast weights of S sessions: mlp [S, D, R], head [S, V, C], bias [S, V], in float32 or wider."""
 
     mlp: Tensor
     head: Tensor
@@ -98,11 +101,15 @@ class Seen:
         inner_STR: `a` of each token, the feed-forward's projected input.
         stream_STD: the residual stream before the final norm, without fast weights.
         logits_STV: scores of what follows, with fast weights; None where they are computed again.
+        ids_ST: the tokens themselves, where all of the above depends on fast weights.
+        leaves: fast weights to which autograd has recorded the way back from the scores.
     """
 
     inner_STR: Tensor
     stream_STD: Tensor
     logits_STV: Tensor | None = None
+    ids_ST: Tensor | None = None
+    leaves: FastState | None = None
 
     def row(self, index: int) -> Seen:
         """One session, as S = 1."""
@@ -113,54 +120,53 @@ class Seen:
     def joined(parts: Sequence[Seen]) -> Seen:
         """Tokens of the same sessions, one part after the other."""
         logits = [part.logits_STV for part in parts if part.logits_STV is not None]
+        ids = [part.ids_ST for part in parts if part.ids_ST is not None]
         return Seen(
             torch.cat([part.inner_STR for part in parts], 1),
             torch.cat([part.stream_STD for part in parts], 1),
             torch.cat(logits, 1) if len(logits) == len(parts) else None,
+            torch.cat(ids, 1) if len(ids) == len(parts) else None,
         )
 
 
 class FastWeights:
-    """Fast weights for a model whose last block ends in `mlp.down_proj`, with `norm` and a linear head after it.
-
-    Our GPT, Llama, Qwen2 and their like.
+    """Fast weights for models whose blocks end in `mlp.down_proj`, with `norm` and a linear head: GPT, Llama, Qwen2, …
 
     Args:
         model: a causal language model; its weights are read and never written.
         share: most fast weights of a session, as a share of the model's parameters.
+        blocks: how many of the last blocks have some.
 
     Raises ModelError for another kind of model.
     """
 
-    def __init__(self, model: Any, share: float = 0.01) -> None:
+    def __init__(self, model: Any, share: float = 0.01, blocks: int = 1) -> None:
         inner = backbone(model).base_model
-        layers = getattr(inner, "layers", None)
-        down = getattr(getattr(layers[-1], "mlp", None), "down_proj", None) if layers else None
+        layers = list(getattr(inner, "layers", None) or [])[-blocks:]
+        downs: list[Any] = [getattr(getattr(layer, "mlp", None), "down_proj", None) for layer in layers]
         norm, head = getattr(inner, "norm", None), backbone(model).get_output_embeddings()
-        if not isinstance(down, torch.nn.Linear) or norm is None or not isinstance(head, torch.nn.Linear):
-            raise ModelError(
-                "this model cannot adapt",
-                found=type(inner).__name__,
-                expected="layers that end in mlp.down_proj, then norm",
-            )
-        self.model, self.down, self.norm, self.head = model, down, norm, head
+        linear = bool(downs) and all(isinstance(module, torch.nn.Linear) for module in (*downs, head))
+        if not linear or norm is None or isinstance(backbone(model), LatentGPT):
+            fits = "layers that end in mlp.down_proj, then norm, without components"
+            raise ModelError("this model cannot adapt", found=type(inner).__name__, expected=fits)
+        self.model, self.downs, self.down, self.norm, self.head = model, downs, downs[-1], norm, head
+        self.dtype = torch.promote_types(head.weight.dtype, torch.float32)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        mlp_rank, head_rank = ranks(parameters, head.weight.shape, down.in_features, share)
-        device = head.weight.device
-        self.reads_RF = _orthonormal(mlp_rank, down.in_features, seed=0).to(device)
-        self.reads_CD = _orthonormal(head_rank, head.in_features, seed=1).to(device)
+        mlp_rank, head_rank = ranks(parameters, head.weight.shape, self.down.in_features, share, len(downs))
+        seeds = [*range(len(downs), 1, -1), 0]  # the last block's as where it is alone
+        drawn = [_orthonormal(mlp_rank, down.in_features, seed) for down, seed in zip(downs, seeds, strict=True)]
+        self.reads_RF = [reads_RF.to(head.weight.device, self.dtype) for reads_RF in drawn]
+        self.reads_CD = _orthonormal(head_rank, head.in_features, seed=1).to(head.weight.device, self.dtype)
+        self._inner: list[Tensor] = [torch.empty(0)] * len(downs)
         self._state: FastState | None = None
         self.seen: Seen | None = None
 
     def fresh(self, sessions: int = 1) -> FastState:
         """Fast weights that change nothing."""
         size, width = self.head.weight.shape
-        device = self.head.weight.device
-        return FastState(
-            torch.zeros(sessions, width, len(self.reads_RF), device=device),
-            torch.zeros(sessions, size, len(self.reads_CD), device=device),
-            torch.zeros(sessions, size, device=device),
-        )
+        mlp_rank, head_rank = sum(map(len, self.reads_RF)), len(self.reads_CD)
+        zeros = partial(torch.zeros, device=self.head.weight.device, dtype=self.dtype)
+        return FastState(zeros(sessions, width, mlp_rank), zeros(sessions, size, head_rank), zeros(sessions, size))
 
     @property
     def numbers(self) -> int:
@@ -178,16 +184,28 @@ class FastWeights:
         The model is as it was afterwards, whatever happens: its weights were never written, and the hooks are gone.
         """
         with ExitStack() as stack:
-            for handle in (
-                self.down.register_forward_hook(self._after_down),
-                self.norm.register_forward_pre_hook(self._before_norm),
-                self.head.register_forward_hook(self._after_head),
-            ):
+            for handle in self._hooks():  # made one by one: those before one that fails are removed
                 stack.callback(handle.remove)
             try:
                 yield self
             finally:
                 self._state, self.seen = None, None
+
+    def _hooks(self) -> Iterator[Any]:
+        for number, down in enumerate(self.downs):
+            yield down.register_forward_hook(partial(self._after_down, number))
+        yield self.norm.register_forward_pre_hook(self._before_norm)
+        yield self.head.register_forward_hook(self._after_head)
+
+    @contextmanager
+    def listening(self, cache: Any) -> Iterator[None]:
+        """For a pass over `cache` that may be learnt from."""
+        with torch.no_grad():
+            yield
+
+    def cache(self, room: int) -> Any:
+        """An empty cache for such passes; None leaves it to the model."""
+        return roomy_cache(self.model.config, room)
 
     def use(self, state: FastState | None) -> None:
         """Rows of the forward passes that follow have these sessions' fast weights; None: the model's own scores."""
@@ -201,22 +219,26 @@ class FastWeights:
     def tail(self, inner_SF: Tensor, stream_SD: Tensor) -> Tensor:
         """Scores [S, V] from what the last down product reads, and from the residual stream after it: the same as the
         hooks do, for one token a row, without the modules."""
-        self._inner_STR = unit(inner_SF.float()[:, None] @ self.reads_RF.T)
+        inner_STR = unit(inner_SF.to(self.dtype)[:, None] @ self.reads_RF[-1].T)
         self._stream_STD = stream_SD[:, None]
         state = self._state
-        moved_STD = self._stream_STD if state is None else self._stream_STD + self._inner_STR @ state.mlp.mT
-        n_STD = self.norm.forward(moved_STD)
+        moved_STD = self._stream_STD if state is None else self._stream_STD + inner_STR @ state.mlp.mT
+        n_STD = self.norm.forward(moved_STD.to(self.head.weight.dtype))
         logits_STV = self._head_scores(n_STD, self.head.forward(n_STD))
-        self.seen = Seen(self._inner_STR, self._stream_STD, logits_STV)
+        self.seen = Seen(inner_STR, self._stream_STD, logits_STV)
         return logits_STV[:, 0]
 
-    def _after_down(self, module: Any, args: tuple[Tensor, ...], out_STD: Tensor) -> Tensor:
-        self._inner_STR = unit(args[0].float() @ self.reads_RF.T)
+    def _after_down(self, number: int, module: Any, args: tuple[Tensor, ...], out_STD: Tensor) -> Tensor:
+        self._inner[number] = unit(args[0].to(self.dtype) @ self.reads_RF[number].T)
         if self._state is None:
             self._delta_STD: Tensor | None = None
             return out_STD
-        self._delta_STD = self._inner_STR @ self._state.mlp.mT
+        self._delta_STD = self._inner[number] @ self._blocks(self._state.mlp)[number].mT
         return out_STD + self._delta_STD.to(out_STD.dtype)
+
+    def _blocks(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Views of what stands side by side in R."""
+        return tensor.chunk(len(self.downs), -1)
 
     def _before_norm(self, module: Any, args: tuple[Tensor, ...]) -> None:
         self._stream_STD = args[0] if self._delta_STD is None else args[0] - self._delta_STD.to(args[0].dtype)
@@ -224,13 +246,14 @@ class FastWeights:
     def _after_head(self, module: Any, args: tuple[Tensor, ...], logits_STV: Tensor) -> Tensor:
         kept = args[0].shape[1]
         scores_STV = self._head_scores(args[0], logits_STV)
-        self.seen = Seen(self._inner_STR[:, -kept:], self._stream_STD[:, -kept:].float(), scores_STV)
+        inner_STR = self._inner[0] if len(self._inner) == 1 else torch.cat(self._inner, -1)
+        self.seen = Seen(inner_STR[:, -kept:], self._stream_STD[:, -kept:].to(self.dtype), scores_STV)
         return scores_STV
 
     def _head_scores(self, n_STD: Tensor, logits_STV: Tensor) -> Tensor:
         if self._state is None:
             return logits_STV
-        heard_STC = unit(n_STD.float() @ self.reads_CD.T)
+        heard_STC = unit(n_STD.to(self.dtype) @ self.reads_CD.T)
         return logits_STV + self._state.bias[:, None] + heard_STC @ self._state.head.mT
 
     def scores(self, seen: Seen, state: FastState) -> Tensor:
@@ -239,7 +262,7 @@ class FastWeights:
         n_STD = self.norm.forward(moved_STD.to(self.head.weight.dtype))
         before, self._state = self._state, state
         try:
-            return self._head_scores(n_STD, self.head.forward(n_STD)).float()
+            return self._head_scores(n_STD, self.head.forward(n_STD)).to(self.dtype)
         finally:
             self._state = before
 
@@ -254,55 +277,63 @@ class FastWeights:
             targets_ST: the token that followed each one seen.
             weights_ST: how much each counts; 0 for tokens nothing is to be learnt from.
         """
+        gradient_SDR, head_SVC, bias_SV = self._gradients(state, seen, targets_ST, weights_ST)
+        units_S = weights_ST.sum(-1) / UNIT_TOKENS
+        kept_S11 = (1 - rates.decay) ** units_S[:, None, None]
+        rate_S11 = rates.step * _MLP_RATE * units_S[:, None, None]
+        for mlp_SDR, part_SDR in zip(self._blocks(state.mlp), self._blocks(gradient_SDR), strict=True):
+            size_S11 = part_SDR.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
+            mlp_SDR.mul_(kept_S11).sub_(rate_S11 * part_SDR / size_S11)
+        state.head.mul_(kept_S11).sub_(rates.step * _HEAD_RATE / UNIT_TOKENS * head_SVC)
+        state.bias.mul_(kept_S11[:, 0]).sub_(rates.step * _BIAS_RATE / UNIT_TOKENS * bias_SV)
+        state.bias.clamp_(-_MOST_BIAS, _MOST_BIAS)
+        self._hold_back(state, seen, rates.trust)
+
+    def _gradients(self, state: FastState, seen: Seen, targets_ST: Tensor, weights_ST: Tensor) -> tuple[Tensor, ...]:
+        """Of the weighted sum of nats, in the order of `FastState`."""
         logits_STV = seen.logits_STV if seen.logits_STV is not None else self.scores(seen, state)
-        error_STV = logits_STV.float().softmax(-1)
+        error_STV = logits_STV.to(self.dtype).softmax(-1)
         error_STV.scatter_add_(-1, targets_ST[..., None], error_STV.new_full((*targets_ST.shape, 1), -1.0))
         error_STV *= weights_ST[..., None]
-        moved_STD = seen.stream_STD.float() + seen.inner_STR @ state.mlp.mT
+        moved_STD = seen.stream_STD.to(self.dtype) + seen.inner_STR @ state.mlp.mT
         with torch.enable_grad():
             leaf_STD = moved_STD.to(self.head.weight.dtype).detach().requires_grad_()
             n_STD = self.norm.forward(leaf_STD)
         back_STD = error_STV.to(self.head.weight.dtype) @ self.head.weight
         (stream_STD,) = torch.autograd.grad(n_STD, leaf_STD, back_STD)
-        heard_STC = unit(n_STD.detach().float() @ self.reads_CD.T)
-        units_S = weights_ST.sum(-1) / UNIT_TOKENS
-        kept_S11 = (1 - rates.decay) ** units_S[:, None, None]
-        gradient_SDR = stream_STD.float().mT @ seen.inner_STR
-        size_S11 = gradient_SDR.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
-        rate_S11 = rates.step * _MLP_RATE * units_S[:, None, None]
-        state.mlp.mul_(kept_S11).sub_(rate_S11 * gradient_SDR / size_S11)
-        state.head.mul_(kept_S11).sub_(rates.step * _HEAD_RATE / UNIT_TOKENS * (error_STV.mT @ heard_STC))
-        state.bias.mul_(kept_S11[:, 0]).sub_(rates.step * _BIAS_RATE / UNIT_TOKENS * error_STV.sum(1))
-        state.bias.clamp_(-_MOST_BIAS, _MOST_BIAS)
-        self._hold_back(state, seen, rates.trust)
+        heard_STC = unit(n_STD.detach().to(self.dtype) @ self.reads_CD.T)
+        return stream_STD.to(self.dtype).mT @ seen.inner_STR, error_STV.mT @ heard_STC, error_STV.sum(1)
 
     def _hold_back(self, state: FastState, seen: Seen, trust: float) -> None:
-        """Trust region: what the feed-forward's fast weights add stays small beside the residual stream."""
-        added_S = (seen.inner_STR @ state.mlp.mT).square().mean((1, 2)).sqrt()
-        most_S = trust * seen.stream_STD.float().square().mean((1, 2)).sqrt()
-        state.mlp.mul_((most_S / added_S.clamp_min(1e-12)).clamp_max(1.0)[:, None, None])
+        """Trust region: what each block's fast weights add stays small beside the residual stream at the end."""
+        most_S = trust * seen.stream_STD.to(self.dtype).square().mean((1, 2)).sqrt()
+        for mlp_SDR, inner_STR in zip(self._blocks(state.mlp), self._blocks(seen.inner_STR), strict=True):
+            added_S = (inner_STR @ mlp_SDR.mT).square().mean((1, 2)).sqrt()
+            mlp_SDR.mul_((most_S / added_S.clamp_min(1e-12)).clamp_max(1.0)[:, None, None])
 
     @torch.no_grad()
     def nats(self, state: FastState, seen: Seen, targets_ST: Tensor) -> Tensor:
         """Negative log-likelihood [S, T] of what followed, in nats."""
         logits_STV = seen.logits_STV if seen.logits_STV is not None else self.scores(seen, state)
-        return F.cross_entropy(logits_STV.float().transpose(1, 2), targets_ST, reduction="none")
+        return F.cross_entropy(logits_STV.to(self.dtype).transpose(1, 2), targets_ST, reduction="none")
 
 
 def without_scores(seen: Seen) -> Seen:
     """What is kept of tokens that shall be looked at again under other fast weights."""
-    return replace(seen, logits_STV=None)
+    if seen.ids_ST is None:
+        return replace(seen, logits_STV=None)
+    return Seen(seen.inner_STR[..., :0], seen.stream_STD[..., :0], ids_ST=seen.ids_ST)
 
 
-def ranks(parameters: int, head: Sequence[int], inner: int, share: float) -> tuple[int, int]:
-    """(rank of the feed-forward's fast weights, of the head's) within `share` of so many parameters.
+def ranks(parameters: int, head: Sequence[int], inner: int, share: float, blocks: int = 1) -> tuple[int, int]:
+    """(rank of each feed-forward's fast weights, of the head's) within `share` of so many parameters.
 
     The bias comes first, then both get half of what is left; each has at least one.
     """
     size, width = head
     left = max(0.0, share * parameters - size)
     head_rank = min(_MOST_HEAD_RANK, width, max(1, int(left / 2 / size)))
-    mlp_rank = min(_MOST_MLP_RANK, inner, max(1, int((left - head_rank * size) / width)))
+    mlp_rank = min(_MOST_MLP_RANK, inner, max(1, int((left - head_rank * size) / width / blocks)))
     return mlp_rank, head_rank
 
 

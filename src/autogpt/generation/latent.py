@@ -1,29 +1,34 @@
 """How a latent-variable GPT writes and is scored: one z for a whole text, or the exact mixture of all of them.
 
-Three ways to write: draw z for each row and let the one decoding loop hand it to the model (`row_arguments`); name z
-yourself, which is a style; or weigh all components anew at each token by what they said of the tokens so far
-(`write_mixture`), which samples from the exact p(y|x) token by token and needs M caches of the suffix.
+What `Sampling.latent` names is done here and in the one decoding loop. A z is drawn for each row, or named, which is a
+style, and the loop hands it to the model (`row_arguments`). "mixture" weighs all components anew at each token by what
+they said of the tokens so far (`MixtureReading`), which samples from the exact p(y|x) token by token and needs M caches
+of the suffix. For "best" every component writes, and `per_token` says which text the mixture finds most probable.
 
 Scores are always those of the exact mixture, whatever is written with.
 
-Shapes: B rows, T tokens, M components, V vocabulary.
+Shapes: B rows, T tokens, M components, V vocabulary, R = B * M rows of the suffix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from autogpt.data.batching import Encoded
+from autogpt.errors import ConfigError
+from autogpt.generation.kv_cache import RoomyCache
+from autogpt.generation.reading import Reader, Reading
+from autogpt.generation.sampling import LatentChoice
 from autogpt.models.latent import LatentGPT
 from autogpt.training.objectives import backbone
 
-__all__ = ["nats", "row_arguments", "write_mixture"]
+__all__ = ["MixtureReading", "nats", "per_token", "require_components", "row_arguments", "scored_windows"]
 
 _PASS_TOKENS = 16384
 """Padded tokens of one forward pass, those of every component counted."""
@@ -31,10 +36,37 @@ _PASS_TOKENS = 16384
 _OF_LATENTS = 7
 """Keeps the numbers that latents are drawn with apart from those of other draws with the same seed and prompt."""
 
+_ROOM_TOKENS = 256
+"""Tokens to come that the cache has room for at first."""
+
+
+def require_components(model: Any, latent: LatentChoice) -> LatentGPT:
+    """The latent-variable model that `latent` is asked of.
+
+    Raises:
+        ConfigError: the model is none, or has fewer components.
+    """
+    inner = backbone(model)
+    if not isinstance(inner, LatentGPT):
+        raise ConfigError("this model has no components", found=f"latent {latent}", expected="no latent")
+    count = inner.config.latents
+    if isinstance(latent, int) and not 0 <= latent < count:
+        raise ConfigError(
+            "the model has no such component",
+            found=f"latent {latent}",
+            expected=f"0 to {count - 1}, since it has {count}, or best, or mixture",
+        )
+    return inner
+
 
 @torch.inference_mode()
 def row_arguments(
-    model: Any, prompts: Sequence[Sequence[int]], seeds: Sequence[int], *, pad_id: int, latent: int | None = None
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    pad_id: int,
+    latent: LatentChoice = None,
 ) -> dict[str, Tensor]:
     """What the decoding loop hands to the model's `forward` beside the tokens, for each row; nothing for other models.
 
@@ -44,13 +76,15 @@ def row_arguments(
         prompts: token ids of each row.
         seeds: one for each row.
         pad_id: stands where a row has no token; never seen.
-        latent: the component of all rows; None to draw one for each.
+        latent: the component of all rows; None to draw one for each. Nothing for "mixture" and "best", which name none.
 
     Raises:
-        ModelError: there is no such component (when the model is run).
+        ConfigError: there is no such component.
     """
     inner = backbone(model)
-    if not isinstance(inner, LatentGPT):
+    if latent is not None:
+        inner = require_components(model, latent)
+    if not isinstance(inner, LatentGPT) or isinstance(latent, str):
         return {}
     if latent is not None:
         return {"latent": torch.full((len(prompts),), latent, device=inner.device)}
@@ -82,78 +116,138 @@ def _positions(mask_BT: Tensor) -> Tensor:
 # --- the mixture ------------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
-def write_mixture(
-    model: LatentGPT,
-    ids_BT: Tensor,
-    mask_BT: Tensor,
-    choose: Callable[[Tensor], Tensor],
-    *,
-    max_new_tokens: int,
-    eos_id: int,
-) -> list[list[int]]:
-    """The continuation of each prompt under the exact mixture, the end token not included.
-
-    At each token p = sum_j w_j p_j, and then w_j is multiplied by p_j of the token that was chosen. The trunk is
-    computed once for each row, the suffix M times; finished rows leave the batch.
+class _ForkedCache(RoomyCache):
+    """A cache whose layers from `first` on have M rows, one for each component, where those below have one.
 
     Args:
-        ids_BT: the prompts, padded on the left.
-        mask_BT: bool, False at padding.
-        choose: token ids [rows] from log-probabilities [rows, V]; rows that have ended are not among them.
+        model: whose cache it is.
+        room: tokens there is room for at first.
     """
-    every, device = model.config.latents, ids_BT.device
-    written: list[list[int]] = [[] for _ in range(len(ids_BT))]
-    rows, positions_BT = torch.arange(len(ids_BT), device=device), _positions(mask_BT)
-    cache = DynamicCache(config=model.config)
-    out = _passed(model, ids_BT, mask_BT, positions_BT, cache)
-    weights_BM = _first_weights(model, out, ids_BT, mask_BT)
-    for step in range(max_new_tokens):
-        logits = model.lm_head(out.last_hidden_state[:, -1]).view(len(rows), every, -1)
-        logs_BMV = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)
-        token_B = choose(torch.logsumexp(weights_BM[:, :, None] + logs_BMV, 1))
-        weights_BM = weights_BM + logs_BMV.gather(2, token_B[:, None, None].expand(-1, every, 1))[..., 0]
-        weights_BM = torch.log_softmax(weights_BM, -1)
-        alive = (token_B != eos_id).nonzero()[:, 0]
-        for row, token in zip(rows[alive].tolist(), token_B[alive].tolist(), strict=True):
-            written[row].append(token)
-        if not len(alive) or step + 1 == max_new_tokens:
-            break
-        if len(alive) < len(rows):
-            _select(cache, alive, model)
-            rows, token_B, weights_BM = rows[alive], token_B[alive], weights_BM[alive]
-            mask_BT, positions_BT = mask_BT[alive], positions_BT[alive]
-        mask_BT = torch.cat((mask_BT, torch.ones_like(mask_BT[:, :1])), 1)
-        positions_BT = positions_BT[:, -1:] + 1
-        out = _passed(model, token_B[:, None], mask_BT, positions_BT, cache)
-    return written
+
+    def __init__(self, model: LatentGPT, room: int) -> None:
+        self._first, self._count = model.config.first_latent_layer, model.config.latents
+        super().__init__(model.config.num_hidden_layers, room)
+
+    def _allocate(self, layer: int, shape: tuple[int, int, int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+        return like.new_empty(shape), like.new_empty(shape)  # layers of two shapes do not fit in one tensor
+
+    def _rows(self, layer: int, rows_B: Tensor) -> Tensor:
+        if layer < self._first:
+            return rows_B
+        return (rows_B[:, None] * self._count + torch.arange(self._count, device=rows_B.device)).flatten()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        for number, layer in enumerate(self.roomy):
+            layer.reorder_cache(self._rows(number, beam_idx))
+
+    def replace_last(self, index: Tensor, other: RoomyCache) -> None:
+        for number, (layer, new) in enumerate(zip(self.roomy, other.roomy, strict=True)):
+            if new.keys is not None and new.values is not None:
+                layer.replace_last(self._rows(number, index), new.keys, new.values)
 
 
-def _passed(model: LatentGPT, ids_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor, cache: Cache) -> Any:
-    """One pass of all components over the tokens; the cache holds B rows of the trunk and B * M of the suffix."""
-    options: dict[str, Any] = {"use_cache": True, "latent": model.every(len(ids_BT))}
-    return model.model(ids_BT, mask_BT, positions_BT, cache, **options)
+class MixtureReading(Reading):
+    """A reading by all components at once, whose scores are the log-probabilities of the exact mixture.
+
+    At each token log p = logsumexp over z of log w_z + log p_z, and then w_z is multiplied by p_z of the token that was
+    read; the first w is p(z|prompt). The trunk is computed once for each row, the suffix M times. A row that is read
+    again because the context was full keeps its w. Scores are log-probabilities, as in beam search, and not logits,
+    which matters to `repetition_penalty` alone.
+
+    Args:
+        reader: its model is a LatentGPT.
+        prompts: token ids of each row, at least one and at most the context.
+        names: numbers of the rows.
+
+    Raises:
+        ConfigError: the model has no components.
+    """
+
+    def __init__(self, reader: Reader, prompts: Sequence[Sequence[int]], names: Sequence[int]) -> None:
+        self._inner = require_components(reader.model, "mixture")
+        self._weights_BM: Tensor | None = None
+        super().__init__(reader, prompts, names, plain=True)
+
+    def _pass(self, places: Sequence[int], arguments: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        ids_BT, mask_BT = self._reader.padded([self._held[place] for place in places])
+        cache = _ForkedCache(self._inner, min(ids_BT.shape[1] + _ROOM_TOKENS, self._reader.context))
+        with self._reader.forward():
+            out = self._run(ids_BT, mask_BT, _positions(mask_BT), cache)
+        if self._weights_BM is None:
+            self._weights_BM = self._first_weights(out, ids_BT, mask_BT)
+        logs_BMV = self._said(out)
+        if len(places) == len(self._held):
+            self._logs_BMV = logs_BMV
+        else:
+            self._logs_BMV[list(places)] = logs_BMV
+        return _mixed(self._weights_BM[list(places)], logs_BMV), cache
+
+    def _run(self, ids_BT: Tensor, mask_BS: Tensor | None, positions_BT: Tensor, cache: RoomyCache) -> Any:
+        options: dict[str, Any] = {"use_cache": True, "latent": self._inner.every(len(ids_BT))}
+        return self._inner.model(ids_BT, mask_BS, positions_BT, cache, **options)
+
+    @torch.inference_mode()
+    def _first_weights(self, out: Any, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """log p(z|prompt), [B, M], as `LatentGPT.log_posterior`, from a pass that has been made."""
+        model, trunk_BTD = self._inner, out.trunk_state.to(self._inner.dtype)
+        if not model.config.models_prompt:
+            return model.model.log_prior(trunk_BTD, mask_BT)
+        first_BT = mask_BT & (mask_BT.cumsum(-1) == 1)
+        logs_BM = model.logs(out.last_hidden_state.to(model.dtype), ids_BT, (mask_BT & ~first_BT).float())
+        return torch.log_softmax(model.model.log_prior(trunk_BTD, first_BT) + logs_BM, -1)
+
+    @torch.inference_mode()
+    def _said(self, out: Any) -> Tensor:
+        """What each component says of the next token of each row, [B, M, V]."""
+        hidden_RD = out.last_hidden_state[:, -1].to(self._inner.lm_head.weight.dtype)
+        return self._inner.lm_head(hidden_RD).float().log_softmax(-1).unflatten(0, (-1, self._inner.config.latents))
+
+    @torch.inference_mode()
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, some of them perhaps several times."""
+        assert self._weights_BM is not None
+        self._weights_BM, self._logs_BMV = self._weights_BM[list(rows)], self._logs_BMV[list(rows)]
+        super().select(rows)
+
+    @torch.inference_mode()
+    def read(self, tokens: Sequence[int], tokens_B: Tensor) -> None:
+        """Read a token of each row, given on both sides of the device's border. `logits_BV` is what follows."""
+        assert self._weights_BM is not None
+        said_BM = self._logs_BMV.gather(2, tokens_B[:, None, None].expand(-1, self._logs_BMV.shape[1], 1))[..., 0]
+        self._weights_BM = torch.log_softmax(self._weights_BM + said_BM, -1)
+        super().read(tokens, tokens_B)
+
+    def _read_on(self, tokens_B: Tensor) -> None:
+        assert self._weights_BM is not None
+        # A row that is about to be read again passes through here too, and has no position left.
+        positions_B1 = self._lengths_B.clamp_max(self._reader.context - 1)[:, None]
+        self._lengths_B += 1
+        self._columns += 1
+        self._longest += 1
+        mask_BS = None if self._mask_BS is None else self._mask_BS[:, : self._columns]
+        self._logs_BMV = self._said(self._run(tokens_B[:, None], mask_BS, positions_B1, self._cache))
+        self.logits_BV = _mixed(self._weights_BM, self._logs_BMV)
 
 
-def _first_weights(model: LatentGPT, out: Any, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """log p(z|prompt), [B, M], as `LatentGPT.log_posterior`, from a pass that has been made."""
-    if not model.config.models_prompt:
-        return model.model.log_prior(out.trunk_state, mask_BT)
-    first_BT = mask_BT & (mask_BT.cumsum(-1) == 1)
-    logs_BM = model.logs(out.last_hidden_state, ids_BT, (mask_BT & ~first_BT).float())
-    return torch.log_softmax(model.model.log_prior(out.trunk_state, first_BT) + logs_BM, -1)
-
-
-def _select(cache: Cache, rows: Tensor, model: LatentGPT) -> None:
-    """Keep only `rows` of the batch in the cache."""
-    every = torch.arange(model.config.latents, device=rows.device)
-    of_suffix = (rows[:, None] * model.config.latents + every).flatten()
-    for index, layer in enumerate(cache.layers):
-        assert isinstance(layer, DynamicLayer)
-        layer.batch_select_indices(rows if index < model.config.first_latent_layer else of_suffix)
+@torch.inference_mode()
+def _mixed(weights_BM: Tensor, logs_BMV: Tensor) -> Tensor:
+    return torch.logsumexp(weights_BM[:, :, None] + logs_BMV, 1)
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def per_token(
+    model: LatentGPT, texts: Sequence[tuple[Sequence[int], Sequence[int]]], *, context: int, pad_id: int
+) -> list[float]:
+    """log p(y|x) under the exact mixture divided by the tokens of y, for each (x, y) of token ids, both not empty."""
+    rows = []
+    for prompt, text in texts:
+        ids = np.array([*prompt, *text], dtype=np.int32)
+        answers = np.arange(len(ids)) >= len(prompt)
+        rows.append(Encoded(ids, answers.astype(np.float32), "", 0, answers))
+    found = nats(model, rows, context=context, pad_id=pad_id)
+    return [-lost / len(text) for lost, (_, text) in zip(found, texts, strict=True)]
 
 
 @torch.inference_mode()
@@ -162,9 +256,40 @@ def nats(model: LatentGPT, rows: Sequence[Encoded], *, context: int, pad_id: int
 
     A row longer than the context is read in windows that overlap by half, as `Engine.nats` reads it. Each component's
     log-likelihood is added up over the windows, so that what the first ones say of z counts in the later ones. The
-    prior sees what stands before the first answer token, cut to the first window.
+    prior sees what stands before the first answer token, cut to the first window. Where prompts are modelled text
+    (`LatentGPTConfig.models_prompt`) it sees the first token alone, and p(y|x) = p(x, y) / p(x).
     """
-    windows = [(index, first, scored) for index, row in enumerate(rows) for first, scored in _windows(row, context)]
+    if not model.config.models_prompt:
+        return _marginals(model, rows, context, pad_id)
+    prompted = {index: _first_answer(row) for index, row in enumerate(rows) if _first_answer(row) > 1}
+    wholes = [_all_modelled(row) if index in prompted else row for index, row in enumerate(rows)]
+    prompts = [
+        replace(wholes[index], **{name: getattr(wholes[index], name)[:end] for name in ("ids", "weights", "answers")})
+        for index, end in prompted.items()
+    ]
+    found = _marginals(model, [*wholes, *prompts], context, pad_id)
+    for index, lost in zip(prompted, found[len(rows) :], strict=True):
+        found[index] -= lost
+    return found[: len(rows)]
+
+
+def _first_answer(row: Encoded) -> int:
+    """Tokens before the first of an answer; all of them where there is none."""
+    return int(row.answers.argmax()) if row.answers.any() else len(row.ids)
+
+
+def _all_modelled(row: Encoded) -> Encoded:
+    """The row with its prompt, but for the first token, as part of the answer."""
+    answers = row.answer_mask()
+    answers[1 : _first_answer(row)] = True
+    return replace(row, answers=answers)
+
+
+def _marginals(model: LatentGPT, rows: Sequence[Encoded], context: int, pad_id: int) -> list[float]:
+    """-log sum_z p(z|x) p(y|z,x) of each row, the prior's x what stands before the first answer token."""
+    windows = [
+        (index, first, scored) for index, row in enumerate(rows) for first, scored in scored_windows(row, context)
+    ]
     joint = np.zeros((len(rows), model.config.latents))
     for group in _groups([min(context, len(rows[i].ids) - first) for i, first, _ in windows], model.config.latents):
         longest = max(min(context, len(rows[windows[g][0]].ids) - windows[g][1]) for g in group)
@@ -187,8 +312,9 @@ def nats(model: LatentGPT, rows: Sequence[Encoded], *, context: int, pad_id: int
     return [float(-np.logaddexp.reduce(row)) for row in joint]
 
 
-def _windows(row: Encoded, context: int) -> Iterator[tuple[int, int]]:
-    """(first token, first scored token) of each window; every token but the first is scored once."""
+def scored_windows(row: Encoded, context: int) -> Iterator[tuple[int, int]]:
+    """(first token, first scored token) of each window; they overlap by half, and every token but the first is scored
+    once."""
     first = 0
     yield 0, 1
     while first + context < len(row.ids):

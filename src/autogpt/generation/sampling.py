@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 
 from autogpt.errors import ConfigError
 from autogpt.registry import did_you_mean
 
-__all__ = ["Sampling", "read_options"]
+__all__ = ["LatentChoice", "Sampling", "read_options"]
+
+_OfAll: TypeAlias = Literal["best", "mixture"]
+LatentChoice: TypeAlias = int | _OfAll | None
+"""The component of a latent-variable model that writes, or what all of them write together."""
 
 MOST_STOP_STRINGS, MOST_STOP_CHARACTERS = 64, 256
 """Text that may become a stop string is held back and compared at each token, so both are kept small."""
@@ -43,6 +47,7 @@ _WHOLE = {
     "top_k", "max_new_tokens", "seed", "no_repeat_ngram", "dry_allowed_length", "beams", "min_new_tokens", "logprobs",
     "latent",
 }  # fmt: skip
+_OPTIONAL = {"logprobs", "latent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ class Sampling:
         stop: texts that end the answer and are not part of it. One string is taken as well.
         min_new_tokens: the end token is forbidden until so many tokens are written; stop strings are not.
         logprobs: how many alternatives to report for each token, most probable first; None reports nothing.
-        latent: the component of a latent-variable model that writes, from 0; None draws one for each text.
+        latent: the component of a latent-variable model that writes, from 0; None draws one for each text. "mixture"
+            weighs all of them anew at each token: the exact distribution of the model. "best": every component writes,
+            from the same seed, and the text with the highest log p(y|x) per token under the mixture is kept, the end
+            token counted where the model wrote it; of equals, that of the first component.
 
     Raises:
         ConfigError: a value out of its range, or options that contradict one another.
@@ -104,16 +112,17 @@ class Sampling:
     stop: tuple[str, ...] = ()
     min_new_tokens: int = 0
     logprobs: int | None = None
-    latent: int | None = None
+    latent: LatentChoice = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
-            if name in ("logprobs", "latent") and value is None:
+            if (name in _OPTIONAL and value is None) or (name == "latent" and value in get_args(_OfAll)):
                 continue
             kind = int if name in _WHOLE else int | float
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 number = "a whole number, " if name in _WHOLE else ""
+                number = f"best, mixture, or {number}" if name == "latent" else number
                 raise ConfigError(f"sampling option {name}", found=repr(value), expected=f"{number}{low} to {high}")
         object.__setattr__(self, "stop", _stop_strings(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
@@ -136,6 +145,13 @@ class Sampling:
                 found=f"top_k {self.top_k}",
                 expected="2 to 64",
                 todo=todo,
+            )
+        if self.latent == "mixture" and (self.beams > 1 or self.contrastive_alpha > 0):
+            searched = f"beams {self.beams}" if self.beams > 1 else f"contrastive_alpha {self.contrastive_alpha}"
+            raise ConfigError(
+                "beam search and contrastive search read with one component",
+                found=f"latent mixture with {searched}",
+                expected="a component, or best",
             )
         if self.length_penalty != 1.0 and self.beams == 1:
             found = f"length_penalty {self.length_penalty} with beams 1"

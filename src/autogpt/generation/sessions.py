@@ -89,6 +89,8 @@ class Sessions:
         if guard.replay is not None:
             seen, targets_ST = guard.replay
             tensors |= {"replay.inner": seen.inner_STR, "replay.stream": seen.stream_STD, "replay.targets": targets_ST}
+            if seen.ids_ST is not None:
+                tensors["replay.ids"] = seen.ids_ST
         told = {
             "tokens": session.tokens,
             "settings": adaptation.settings.to_dict(),
@@ -103,13 +105,16 @@ class Sessions:
     def load(self, name: str, adaptation: Adaptation) -> Session:
         """The session of that name.
 
-        Raises ModelError when there is none, when its file is damaged, or when it belongs to another model or to other
-        settings.
+        Raises ModelError when there is none, when its file is damaged, or when it belongs to another model, another
+        mode of adaptation or other settings.
         """
         self._require(name)
         told = self._told(name)
         session, device = adaptation.session(), adaptation.reader.device
         try:
+            # Files of the time when there was one mode do not say it.
+            if (mode := told["settings"].get("mode", "exact")) != (expected := adaptation.settings.mode):
+                raise ModelError(f"session {name!r} adapts in another mode", found=mode, expected=expected)
             with safe_open(self._path(name), framework="pt") as file:
                 tensors = {key: file.get_tensor(key).to(device) for key in file.keys()}  # noqa: SIM118 (no mapping)
             state = _state(tensors, "state")
@@ -123,8 +128,9 @@ class Sessions:
             if "good.bias" in tensors:
                 guard.good = _state(tensors, "good")
             if "replay.targets" in tensors:
-                guard.replay = (Seen(tensors["replay.inner"], tensors["replay.stream"]), tensors["replay.targets"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+                seen = Seen(tensors["replay.inner"], tensors["replay.stream"], ids_ST=tensors.get("replay.ids"))
+                guard.replay = (seen, tensors["replay.targets"])
+        except (AttributeError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(name, error) from error
         return session
 

@@ -24,10 +24,11 @@ __all__ = ["LatentBlock", "LatentLinear", "LatentNorm", "LatentSight", "init_lat
 
 
 class LatentLinear(Linear):
-    """A product whose matrix is `weight + outer[z] @ inner`; all components start as `weight`."""
+    """A product whose matrix is `weight + scale * outer[z] @ inner`; all components start as `weight`."""
 
     def __init__(self, plain: Linear, config: LatentGPTConfig) -> None:
         super().__init__(plain.in_features, plain.out_features, plain.std, bias=plain.bias is not None)
+        self.scale = config.latent_scale
         self.inner = nn.Parameter(torch.empty(config.latent_rank, plain.in_features))
         self.outer = nn.Parameter(torch.empty(config.latents, plain.out_features, config.latent_rank))
 
@@ -35,21 +36,21 @@ class LatentLinear(Linear):
     def forward(self, x_RTD: Tensor, latent_R: Tensor) -> Tensor:  # type: ignore[override]
         own_RTK = F.linear(x_RTD, self.inner)
         shared_RTD = F.linear(x_RTD, self.weight, self.bias)
-        return torch.baddbmm(shared_RTD, own_RTK, self.outer[latent_R].mT.to(own_RTK.dtype))
+        return torch.baddbmm(shared_RTD, own_RTK, self.outer[latent_R].mT.to(own_RTK.dtype), alpha=self.scale)
 
     def merged(self, latent: int) -> dict[str, Tensor]:
         """The weights of a plain `Linear` that computes the same for one z."""
-        return {"weight": self.weight + self.outer[latent] @ self.inner}
+        return {"weight": self.weight + self.scale * self.outer[latent] @ self.inner}
 
 
 class LatentNorm(nn.Module):
-    """RMSNorm or LayerNorm whose output is multiplied by `1 + film[z]`; all components start as the plain norm."""
+    """RMSNorm or LayerNorm whose output is multiplied by `1 + scale * film[z]`; components start as the plain norm."""
 
     bias: nn.Parameter | None
 
     def __init__(self, config: LatentGPTConfig) -> None:
         super().__init__()
-        self.eps = config.rms_norm_eps
+        self.eps, self.scale = config.rms_norm_eps, config.latent_scale
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.register_parameter(
             "bias", nn.Parameter(torch.zeros(config.hidden_size)) if config.norm == "layer" else None
@@ -61,11 +62,11 @@ class LatentNorm(nn.Module):
             y_RTD = fused.rms_norm(x_RTD, self.weight, self.eps)
         else:
             y_RTD = F.layer_norm(x_RTD, self.weight.shape, self.weight, self.bias, self.eps)
-        return y_RTD * (1 + self.film[latent_R])[:, None].to(y_RTD.dtype)
+        return y_RTD * (1 + self.scale * self.film[latent_R])[:, None].to(y_RTD.dtype)
 
     def merged(self, latent: int) -> dict[str, Tensor]:
         """The weights of a plain norm that computes the same for one z."""
-        gain = 1 + self.film[latent]
+        gain = 1 + self.scale * self.film[latent]
         return {"weight": self.weight * gain, **({} if self.bias is None else {"bias": self.bias * gain})}
 
 

@@ -106,6 +106,11 @@ class TaskSpec(BaseModel):
         return self.kind in (TaskKind.CLASSIFICATION, TaskKind.MULTI_LABEL)
 
     @property
+    def writes_freely(self) -> bool:
+        """Whether many answers are good: a single most probable one is dull or loops, and a text may be long."""
+        return self.kind in (TaskKind.GENERATION, TaskKind.DIALOGUE, TaskKind.INSTRUCTION, TaskKind.PREFERENCE)
+
+    @property
     def is_likelihood_task(self) -> bool:
         """Whether the deciding metric is a likelihood, so that scoring needs no generation."""
         return self.metric in ("bits_per_byte", "preference_accuracy")

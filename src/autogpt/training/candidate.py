@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Candidate:
         max_steps: optimizer steps of the `epochs` that the configuration allows.
         repetition_penalty: of its greedy answers; tuned when training is over.
         temperature: of its label probabilities (temperature scaling); fitted when training is over.
+        adaptation: how it adapts to a text, as plain JSON; tuned when training is over, empty where it does not.
         objective: what is minimised.
     """
 
@@ -57,6 +58,7 @@ class Candidate:
     max_steps: int
     repetition_penalty: float = 1.0
     temperature: float = 1.0
+    adaptation: dict[str, Any] = field(default_factory=dict)
     objective: Objective = weighted_token_loss
 
 
@@ -166,7 +168,7 @@ def _trial_shape(config: Mapping[str, Any], base: Start | None, size: int, conte
         if config.get("objective") == "dpo":
             todo = "ask for objective=nll or latents=1"
             raise TrainingError("a latent-variable model does not learn from preference pairs", todo=todo)
-        shape.models_prompt = corpus.packed
+        shape.models_prompt = corpus.packed and not corpus.spec.input_fields
     return shape
 
 

@@ -38,6 +38,7 @@ __all__ = ["write_book"]
 
 LEDGER = "ledger.json"
 _CLOSERS = {"“": "”", "「": "」", "『": "』", '"': '"'}
+_OVER = "下回分解。"
 _HALF_SENTENCE = 12
 """Units by which a scene may be short: another sentence would make it longer than ordered by as much."""
 
@@ -110,6 +111,8 @@ class _Author:
 
     def work(self) -> Iterator[Event]:
         """Everything up to the last chapter."""
+        if not self._book.state:
+            self._writer.remember(self._order.premise, own=False)
         if self._book.plan is None:
             self._record("plan", plan=self._plan().to_dict())
         plan = self._book.plan
@@ -149,10 +152,34 @@ class _Author:
                 yield Event("writing.refused", {"reason": "promised name missing", "text": ", ".join(missing)})
                 continue
             must = missing[0] if missing and last_attempt and (enough or self._is_due(at, left, missing)) else ""
-            yield from self._sentence(drafter, at, must)
-            if len(book.refused) > self._settings.rewrites:
+            if len(book.refused) > self._settings.rewrites:  # before a draft: a kill may have come between the two
                 short = self._last_resort(at, must)
+                continue
+            yield from self._sentence(drafter, at, must)
+        yield from self._hand_over(drafter, at)
         yield from self._end_scene(at, short)
+
+    def _hand_over(self, drafter: Drafter, at: Place) -> Iterator[Event]:
+        """The last words of a chapter that is not the last, where the form has them and the writer finds fit ones."""
+        plan, book = self._book.plan, self._book
+        assert plan is not None
+        ends = at.chapter + 1 < len(plan.chapters) and at.scene + 1 == len(plan.chapters[at.chapter].scenes)
+        pieces = book.scene.pieces
+        if not (plan.classical and ends and pieces and self._writer.holds_grammar) or pieces[-1].text.endswith(_OVER):
+            return
+        self._close_quote()
+        for tries in range(self._settings.rewrites):
+            reason, piece = judge(drafter.chapter_end(at, tries), self._standing())
+            if not reason:
+                self._record("sentence", piece=asdict(piece), waited=False)
+                yield Event(
+                    "writing.sentence", {"text": piece.text, "written": book.written, "words": self._order.words}
+                )
+                return
+
+    def _close_quote(self) -> None:
+        if left := open_quote(self._book.scene_text(self._book.scene)):
+            self._record("sentence", piece=asdict(Piece("", closes=_CLOSERS[left])), waited=False)
 
     def _is_time_to_judge(self, at: Place, left: int) -> bool:
         """Whether a promised person who is missing now will likely stay away: after half a scene, or at its end for a
@@ -186,6 +213,8 @@ class _Author:
                 tokens = 0
             candidate = drafted[0]
         reason, piece = judge(candidate, self._standing())
+        if not reason and self._standing().classical and _OVER[:-1] in piece.text:
+            reason = "heading in the text"  # the chapter is not over yet
         if not reason and self._form.by_speeches and drafter.speakers(at) and piece.cue not in self._cast():
             reason = "no speech"
         if not reason and must and not (mentions(must, piece.text) or piece.cue == must):
@@ -202,18 +231,19 @@ class _Author:
         named = {name for c in self._book.plan.chapters for s in c.scenes for name in s.names}
         return {*self._book.plan.cast, *named, *(name.upper() for name in named)}
 
-    def _standing(self, *, known: bool = True) -> Standing:
+    def _standing(self, *, strict: bool = True) -> Standing:
         book = self._book
         assert book.plan is not None
         pieces = [piece for chapter in book.chapters for scene in chapter.scenes for piece in scene.pieces]
         return Standing(
             repeats=book.repeats,
             said=book.said,
-            recent=[" ".join(units(piece.text)) for piece in pieces[-4:]],
+            recent=[" ".join(units(piece.text)) for piece in pieces[-4:]] if strict else [],
             scene=book.scene_text(book.scene),
-            known=frozenset((*book.plan.cast, *book.plan.known)) if known else frozenset(),
+            known=frozenset((*book.plan.cast, *book.plan.known)) if strict else frozenset(),
             language=book.plan.language,
             most_repeats=self._settings.max_repeats,
+            classical=book.plan.classical and strict,
         )
 
     def _last_resort(self, at: Place, must: str) -> str:
@@ -228,7 +258,7 @@ class _Author:
             text = cut_at_clause(piece.text, book.language) if reason == "unfinished" else piece.text
             if text is None:
                 continue
-            again, mended = judge(replace(piece, text=text), self._standing(known=False))
+            again, mended = judge(replace(piece, text=text), self._standing(strict=False))
             if not again and not (self._form.by_speeches and not mended.cue):
                 self._record("sentence", piece=asdict(mended), waited=False)
                 return ""
@@ -239,8 +269,7 @@ class _Author:
 
     def _end_scene(self, at: Place, short: str) -> Iterator[Event]:
         book = self._book
-        if left := open_quote(book.scene_text(book.scene)):
-            self._record("sentence", piece=asdict(Piece("", closes=_CLOSERS[left])), waited=False)
+        self._close_quote()
         text = book.scene_text(book.scene)
         ledger = Ledger.from_dict(book.ledger.to_dict())
         noted = self._noted(ledger, text, at.chapter + 1)

@@ -17,6 +17,7 @@ from autogpt.writing.context import Reminder, continuation, instruction
 from autogpt.writing.forms import form_named, heading, scene_heading
 from autogpt.writing.gates import Piece, open_quote
 from autogpt.writing.manuscript import Manuscript
+from autogpt.writing.names import given_name, places_of
 from autogpt.writing.order import Order, WritingSettings
 from autogpt.writing.plan import Plan
 from autogpt.writing.units import ends_sentence, first_sentence, length, units
@@ -25,6 +26,9 @@ from autogpt.writing.writers import Writer
 __all__ = ["Drafter", "Place", "seed_of", "split_answer"]
 
 _OPENERS = {0: "话说", 1: "却说"}
+_NEAR_SCENES = 4
+"""Scenes among which no two play at one place."""
+
 _PATIENT_TRIES = 3
 """Refusals after which the reminder is left out: it may be what the model repeats."""
 
@@ -113,8 +117,21 @@ class Drafter:
         if planned.place or not self._form.by_speeches:
             return planned.place
         head = scene_heading(self._plan.language, at.scene + 1, "…").partition("…")[0]
-        rule = grammars.place(self._plan.language)
-        return self._line(head, rule, seed_of(self._settings.seed, "place", at.chapter, at.scene))
+        town = next(iter(places_of(self._order.premise)), "") if self._plan.language == "en" else ""
+        rule = grammars.place(self._plan.language, town)
+        before = [scene.place or "" for chapter in self._book.chapters for scene in chapter.scenes][-_NEAR_SCENES:]
+        found = ""
+        for attempt in range(self._settings.rewrites):
+            found = self._line(head, rule, seed_of(self._settings.seed, "place", at.chapter, at.scene, attempt))
+            if found and not any(_where(found) == _where(other) for other in before):
+                break
+        return found
+
+    def chapter_end(self, at: Place, tries: int) -> Piece:
+        """The words that hand a chapter of a classical Chinese novel over to the next; they may be unfit."""
+        seed = seed_of(self._settings.seed, "end", at.chapter, tries)
+        prompt = self._prompt(at, 40, 0)
+        return Piece("".join(self._writer.write(prompt, 40, grammar=grammars.chapter_end(), seed=seed)).strip())
 
     def _line(self, head: str, rule: str, seed: int) -> str:
         if not self._writer.holds_grammar:
@@ -180,7 +197,7 @@ class Drafter:
         opener = ""
         if self._plan.classical and not pieces and at.scene == 0:
             opener = _OPENERS[min(at.chapter, 1)]
-        rule = grammars.named(must, self._plan.language) if must and self._writer.holds_grammar else None
+        rule = grammars.named(self._called(must), self._plan.language) if must and self._writer.holds_grammar else None
         said = opener
         for piece in self._writer.write(prompt + opener, room, grammar=rule, seed=seed):
             said += piece
@@ -189,6 +206,11 @@ class Drafter:
                 break
         opens = opens or (bool(pieces) and "\n" in said[: len(said) - len(said.lstrip())])
         return Piece(said.strip(), opens)
+
+    def _called(self, name: str) -> str:
+        """The name as the writer uses it: without the surname where it was met so."""
+        given = given_name(name)
+        return given if given in self._plan.known else name
 
     def _paragraph_is_long(self) -> bool:
         pieces = self._book.scene.pieces
@@ -224,6 +246,11 @@ class Drafter:
             known = []  # a line of notes is no text that a novel's model knows; what it says stands in `earlier`
         shown = self._shown[1]
         return Reminder(self._order.premise, head, known, shown, chapter.summary, scene.goal, scene.names)
+
+
+def _where(place: str) -> str:
+    """A scene's place without the town before it."""
+    return place.rpartition(". ")[2]
 
 
 def _dull(title: str, before: Sequence[str]) -> bool:

@@ -22,11 +22,13 @@ class Scene:
 
     Attributes:
         heading: of a script's scene; empty in prose.
-        blocks: (cue, text) of each speech, or ("", text) of each paragraph.
+        blocks: (cue, text) of each speech, or ("", text) of each paragraph or stage direction.
+        place: where it plays; Fountain's headings are of places.
     """
 
     heading: str
     blocks: tuple[tuple[str, str], ...]
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,19 @@ def _blocks(pieces: Sequence[Piece], language: str) -> tuple[tuple[str, str], ..
     return tuple(found)
 
 
+def _staged(blocks: tuple[tuple[str, str], ...], language: str) -> tuple[tuple[str, str], ...]:
+    """The speeches of a scene between who enters, in the order in which they speak, and that they leave."""
+    cues = list(dict.fromkeys(cue for cue, _ in blocks if cue))
+    if not cues:
+        return blocks
+    if language == "zh":
+        enter, leave = "、".join(cues) + "上。", f"{cues[0]}下。" if len(cues) == 1 else "众人下。"
+    else:
+        enter = f"Enter {', '.join(cues[:-1])} and {cues[-1]}." if len(cues) > 1 else f"Enter {cues[0]}."
+        leave = "Exeunt." if len(cues) > 1 else "Exit."
+    return (("", enter), *blocks, ("", leave))
+
+
 def document_of(order: Order, book: Manuscript) -> Document:
     """The book as far as it is written. Raises ValueError where not even the plan is made."""
     plan = book.plan
@@ -73,7 +88,10 @@ def document_of(order: Order, book: Manuscript) -> Document:
         scenes = tuple(
             Scene(
                 scene_heading(plan.language, i, scene.place or "") if form.by_speeches else "",
-                _blocks(scene.pieces, plan.language),
+                _staged(_blocks(scene.pieces, plan.language), plan.language)
+                if form.by_speeches
+                else _blocks(scene.pieces, plan.language),
+                scene.place or "",
             )
             for i, scene in enumerate(chapter.scenes, 1)
         )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autogpt.tasks.language import has_han
-from autogpt.writing.names import looks_mistaken
+from autogpt.writing.dialogue import NO_SPEAKER, TWICE, names_twice, narrates, speech_fault
+from autogpt.writing.names import looks_mistaken, mentions
 from autogpt.writing.repeats import Repeats, loops
 from autogpt.writing.units import ends_sentence, length, units
 
@@ -18,9 +19,10 @@ __all__ = ["REASONS", "SOFT", "Piece", "Standing", "cut_at_clause", "judge", "op
 
 REASONS = (
     "empty", "garbage", "stray bracket", "heading in the text", "unfinished", "loop", "said before", "repeats",
-    "name like another", "promised name missing", "wrong script", "no speech",
+    "name like another", "promised name missing", "wrong script", "no speech", "begins like the last",
+    "speaker names himself", NO_SPEAKER, TWICE,
 )  # fmt: skip
-SOFT = ("unfinished", "name like another")
+SOFT = ("unfinished", "name like another", "begins like the last", TWICE)
 """Reasons that a last resort may mend or overlook; the others never pass."""
 
 _GARBAGE = re.compile(
@@ -33,8 +35,13 @@ _HEADING = re.compile(
 )
 _PAIRS = {"“": "”", "「": "」", "『": "』", '"': '"'}
 _STUTTER = re.compile(r"([\u4e00-\u9fff])(?<![哈呵嘿嘻好罢是啊呜唉])\1\1")
+_TWICE_IN_A_ROW = re.compile(
+    r"(?i:\b(and|the|of|to|a|my|is|be),?\s+\1\b)|([我你他她的])\2|([\u4e00-\u9fff])(?!\3)([\u4e00-\u9fff])\3\4|([\u4e00-\u9fff]{2,4})、\5"
+)
 _LONGEST_QUOTE = 150
-_SHORT = 6
+_LONGEST_SPEECH = 80
+"""Units after which a speech of classical prose ends with its sentence; a small model goes on speaking for pages."""
+_SHORT, _ALIKE, _LIST = 6, 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Standing:
         known: names that may stand in the text; a name that is almost one of them may not.
         language: zh or en.
         most_repeats: largest share of repeated 8-grams.
+        classical: each speech must have its speaker, see `dialogue`.
     """
 
     repeats: Repeats
@@ -75,6 +83,7 @@ class Standing:
     known: frozenset[str]
     language: str
     most_repeats: float
+    classical: bool = False
 
 
 def open_quote(text: str) -> str:
@@ -92,7 +101,14 @@ def judge(piece: Piece, standing: Standing) -> tuple[str, Piece]:
     """("", the piece as it may stand) when it passes, else (reason, the piece)."""
     piece = _tidied(piece, standing.language)
     reason = _form(piece, standing) or _content(piece, standing)
-    return (reason, piece) if reason else ("", _quoted(piece, standing.scene))
+    if reason:
+        return reason, piece
+    piece = _quoted(piece, standing.scene)
+    said = standing.scene + piece.closes + piece.text
+    speaks = standing.classical and not piece.cue and open_quote(said) == "“"
+    if speaks and length(said[said.rindex("“") :]) > _LONGEST_SPEECH:
+        piece = replace(piece, text=piece.text + "”")
+    return "", piece
 
 
 def _tidied(piece: Piece, language: str) -> Piece:
@@ -104,6 +120,7 @@ def _tidied(piece: Piece, language: str) -> Piece:
     else:
         text = re.sub(r"\s+", " ", text)
     text = re.sub(r"([，、；：])\1+", r"\1", text)
+    text = re.sub(r"[，、；：]+([。！？])", r"\1", text)
     text = re.sub(r"^[，、；：。！？,;:.!?）)\]】》]+\s*", "", text)
     return replace(piece, text=text)
 
@@ -118,7 +135,7 @@ def _form(piece: Piece, standing: Standing) -> str:
         return "stray bracket"
     if _HEADING.search(text):
         return "heading in the text"
-    if standing.language == "zh" and not has_han(text):
+    if standing.language == "zh" and (not has_han(text) or text.endswith(".")):
         return "wrong script"
     if standing.language == "en" and has_han(text):
         return "wrong script"
@@ -137,16 +154,30 @@ def _stray_bracket(text: str) -> bool:
 
 def _content(piece: Piece, standing: Standing) -> str:
     row = units(piece.text)
-    if loops(row) or _STUTTER.search(piece.text):
+    if (
+        loops(row)
+        or _STUTTER.search(piece.text)
+        or _TWICE_IN_A_ROW.search(piece.text)
+        or piece.text.count("、") > _LIST
+    ):
         return "loop"
     said = " ".join(row)
     if said in standing.recent or (len(row) >= _SHORT and said in standing.said):
         return "said before"
+    if piece.cue and mentions(piece.cue, piece.text):
+        return "speaker names himself"
+    if not piece.cue and standing.recent and row[:_ALIKE] == standing.recent[-1].split(" ")[:_ALIKE]:
+        return "begins like the last"
     if _repeats(piece.text, len(row), standing):
         return "repeats"
     if looks_mistaken(piece.text, standing.known):
         return "name like another"
-    return ""
+    if not standing.classical or piece.cue:
+        return ""
+    if names_twice(piece.text, standing.known):
+        return "loop"
+    inside = bool(open_quote(standing.scene)) and not piece.opens and not narrates(piece.text)
+    return speech_fault(piece.text, standing.scene, inside=inside)
 
 
 def _repeats(text: str, size: int, standing: Standing) -> bool:
@@ -171,7 +202,7 @@ def _quoted(piece: Piece, scene: str) -> Piece:
         own = text.find(left)
         end = text.find(_PAIRS[left])
         reopens = left != '"' and own >= 0 and (end < 0 or own < end)
-        if piece.opens or piece.cue or reopens or length(since) > _LONGEST_QUOTE:
+        if piece.opens or piece.cue or reopens or narrates(text) or length(since) > _LONGEST_QUOTE:
             closes, left = closes + _PAIRS[left], ""
     kept = []
     for char in text:

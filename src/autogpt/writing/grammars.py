@@ -10,12 +10,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["json_document", "named", "place", "speech", "title"]
+__all__ = ["INDOORS", "OUTDOORS", "chapter_end", "json_document", "named", "place", "speech", "title"]
 
 _HAN = r"[\u4e00-\u9fff]"
 _TITLE_HAN = r"[\u4e00-\u9fff&&[^的了么吗呢吧着过们个说道一你我他她您这那是就]]"
 """Titles of classical chapters have no particles, and no pronouns."""
 _PLAIN_ZH = r"[\u4e00-\u9fff，、；]"
+INDOORS = ("chamber", "hall", "tavern", "castle", "palace", "house", "court", "church", "prison")
+OUTDOORS = ("garden", "street", "forest", "camp", "field", "harbour", "churchyard", "heath")
+"""English places of a scene; where one is decides whether its heading says INT. or EXT."""
+_LEADS = "听了|听说|见了|见|便|忙|因|又|也|只得|方|一面|却|正|自|走来|进来|出来|点头"
+"""What follows a person's name in Chinese narrative."""
 _WORD = r"[A-Z][a-z]{2,9}"
 _JOINED = rf"( (of|and|the|in|to|with)){{0,2}} {_WORD}"
 
@@ -42,15 +47,28 @@ def title(language: str, names: Sequence[str] = (), *, couplet: bool = False) ->
     return "start: " + " | ".join(lines) + "\n"
 
 
-def place(language: str) -> str:
-    """The place of a scene: 2 to 6 Han characters that end like a place, or a few words (`A room in the castle`)."""
+def place(language: str, town: str = "") -> str:
+    """The place of a scene: 2 to 6 Han characters that end like a place, or a few words (`A hall in the castle`).
+
+    English: `town` may stand before it, as in `Verona. A street`.
+    """
     if language == "zh":
         return f"start: PLACE\nPLACE: /{_HAN}{{1,4}}(府|园|院|楼|亭|寺|城|山|村|街|馆|阁|房|堂|门外|路上)/\n"
-    where = "(castle|palace|garden|street|house|forest|camp|hall|field|tavern|chamber|court|church|prison|harbour)"
+    lead = f"({json.dumps(town + '. ')})? " if town else ""
+    house, indoors, outdoors = f"({_any(INDOORS[3:])})", _any(INDOORS), _any(OUTDOORS)
     return (
-        f'start: "A " INNER | "Before the " WHERE | "The " WHERE\n'
-        f"INNER: /(room in the|part of the|hall in the|street near the) {where}/\nWHERE: /{where}/\n"
+        f"start: {lead}PLACE\n"
+        f"PLACE: /A (room|hall) in the {house}|Before the {house}|The ({indoors}|{outdoors})|A ({outdoors})/\n"
     )
+
+
+def _any(words: Sequence[str]) -> str:
+    return "|".join(words)
+
+
+def chapter_end() -> str:
+    """The words with which a chapter of a classical Chinese novel hands over to the next: `要知端的，且听下回分解。`"""
+    return f"start: END\nEND: /(不知|未知|要知|欲知|毕竟){_HAN}{{2,6}}，(且听)?下回分解。/\n"
 
 
 def speech(speakers: Sequence[str], language: str) -> str:
@@ -69,10 +87,12 @@ def speech(speakers: Sequence[str], language: str) -> str:
 
 
 def named(name: str, language: str) -> str:
-    """One sentence that begins with `name`."""
+    """One sentence that begins with `name`; in Chinese it goes on as one about a person does, or is a short speech."""
     start = json.dumps(name, ensure_ascii=False)
     if language == "zh":
-        return f"start: {start} REST\nREST: /{_PLAIN_ZH}{{4,60}}。/\n"
+        told = f"({_LEADS}){_PLAIN_ZH}{{4,50}}。"
+        said = f"(笑道|道|问道|忙道|便道)：“{_PLAIN_ZH}{{4,40}}[。！？]”"
+        return f"start: {start} REST\nREST: /{told}|{said}/\n"
     return f"start: {start} REST\nREST: / [a-z][a-z ',;]{{12,160}}\\./\n"
 
 

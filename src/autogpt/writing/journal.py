@@ -20,7 +20,7 @@ from autogpt.errors import ConfigError, DataError, StoreError
 __all__ = ["JOURNAL", "Journal", "read_journal"]
 
 JOURNAL = "journal.jsonl"
-VERSION = 1
+VERSION = 2
 
 
 def _line(number: int, record: Mapping[str, Any], before: int) -> tuple[bytes, int]:

@@ -12,7 +12,7 @@ from collections import Counter
 
 from autogpt.tasks.language import has_han
 
-__all__ = ["looks_mistaken", "mentions", "persons", "places"]
+__all__ = ["given_name", "looks_mistaken", "mentions", "persons", "places", "places_of", "speakers"]
 
 _SURNAMES = frozenset(
     "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏窦章云苏潘葛范彭郎鲁韦昌马苗凤方俞任袁柳"
@@ -145,6 +145,16 @@ def _english(text: str) -> Counter[str]:
     return counts
 
 
+def speakers(text: str) -> list[str]:
+    """Who says something in Chinese prose, in order: `宝玉笑道：` has 宝玉; words that are no names are left out."""
+    return [found for found in _SAYS.findall(text) if _plausible(found)]
+
+
+def given_name(name: str) -> str:
+    """A Chinese name of three characters without its usual surname; any other as it is."""
+    return name[1:] if has_han(name) and len(name) == 3 and name[0] in _SURNAMES else name
+
+
 def places_of(text: str) -> list[str]:
     """English places as they stand: a capitalised word after a preposition of place, more often than elsewhere."""
     found = Counter(place.removeprefix("the ") for place in _PLACE_EN.findall(text))
@@ -167,7 +177,7 @@ def mentions(name: str, text: str) -> bool:
     English by the last or first word of a longer name, whole words only, whatever the case (a cue is in capitals).
     """
     if has_han(name):
-        return name in text or (len(name) == 3 and name[0] in _SURNAMES and name[1:] in text)
+        return name in text or given_name(name) in text
     parts = [name, *(part for part in name.split() if len(part) > 3)]
     return any(re.search(rf"\b{re.escape(part)}\b", text, re.IGNORECASE) for part in parts)
 

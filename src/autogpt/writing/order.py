@@ -26,7 +26,14 @@ class WritingSettings(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="of every draw; the same seed and model, the same book")
     temperature: float = Field(0.8, ge=0, le=2, description="of the sampling")
     top_p: float = Field(0.92, gt=0, le=1, description="share of the probability that is sampled from")
+    min_p: float = Field(0.02, ge=0, le=1, description="share of the likeliest token's probability that others need")
     repetition_penalty: float = Field(1.05, ge=1, le=2, description="on tokens that were just written")
+    dry_multiplier: float = Field(
+        0.8, ge=0, le=100, description="strength of the penalty on going on with a repetition"
+    )
+    dry_allowed_length: int = Field(3, ge=1, le=1000, description="tokens that may repeat without that penalty")
+    min_new_tokens: int = Field(48, ge=0, le=2000, description="tokens before which a model may not end its text")
+    adapt: bool = Field(False, description="let a model of ours learn from the premise and its own scenes (--adapt)")
     sentence_tokens: int = Field(160, ge=16, le=2000, description="most tokens of one sentence or speech")
     passage_tokens: int = Field(700, ge=64, le=8000, description="most tokens of one answer of an endpoint")
     scene_words: int | None = Field(None, ge=25, description="about how long a scene is; that of the form if not set")

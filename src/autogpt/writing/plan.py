@@ -8,20 +8,20 @@ paragraphs, and whether it counts chapters in 回.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autogpt.writing.casting import appearances, as_cues, cast_of, persons_of
 from autogpt.writing.forms import Form, form_named
-from autogpt.writing.names import mentions, persons
+from autogpt.writing.names import persons
 from autogpt.writing.order import Order
-from autogpt.writing.units import language_for_text, length
+from autogpt.writing.titles import book_title
+from autogpt.writing.units import language_for_text
 from autogpt.writing.writers import InstructedWriter, Writer
 
 __all__ = ["OUTLINE_SCHEMA", "Chapter", "Plan", "Scene", "asked_plan", "own_plan", "scene_lengths"]
 
-MOST_CAST = 8
 _SAMPLES, _SAMPLE_TOKENS = 6, 240
 _CLASSICAL = ("却说", "且说", "话说", "只见", "笑道", "便道", "下回", "因道", "忙道")
 
@@ -99,22 +99,22 @@ def own_plan(order: Order, writer: Writer, seed: int, scene_words: int | None) -
     """The plan that the program makes for a writer that continues text.
 
     The cast is the persons of the premise, then those that the writer names most; without either nobody is promised.
-    The first of the cast appears in every chapter, the others in turn.
+    Who appears where is said in `casting`, how the title is found in `titles`.
     """
     samples = _samples(order, writer, seed)
     text = "\n".join(samples)
     language = language_for_text(order.premise or text)
     form = form_named(order.form)
-    named, met = _persons_of(order.premise, text, form)
-    cast = _cast(named, met, form)
-    cast = _as_cues(cast, form, language)
+    named, met = persons_of(order.premise, text)
+    cast = as_cues(cast_of(named, met, form), form, language)
     lengths = scene_lengths(form, order, scene_words)
+    present = appearances(cast, [len(row) for row in lengths], form)
     chapters = tuple(
-        Chapter("", "", tuple(_own_scene(cast, c, s, w, form) for s, w in enumerate(words)))
-        for c, words in enumerate(lengths)
+        Chapter("", "", tuple(Scene(names, size) for names, size in zip(here, words, strict=True)))
+        for here, words in zip(present, lengths, strict=True)
     )
     return Plan(
-        title=_title(order.premise, cast, language),
+        title=book_title(order.premise, cast, text, writer, seed),
         language=language,
         cast=cast,
         known=tuple(dict.fromkeys([*cast, *persons(text)])),
@@ -130,54 +130,6 @@ def _samples(order: Order, writer: Writer, seed: int) -> list[str]:
     room = min(_SAMPLE_TOKENS, writer.context // 2)
     prompts = [order.premise + "\n" if order.premise and i % 2 else "" for i in range(_SAMPLES)]
     return ["".join(writer.write(prompt, room, seed=seed + i)) for i, prompt in enumerate(prompts)]
-
-
-def _persons_of(premise: str, text: str, form: Form) -> tuple[list[str], list[str]]:
-    """(persons of the premise in its order, persons of the writer's text by frequency)."""
-    mine = persons(premise)
-    named = sorted(mine, key=lambda name: (premise.find(name), name))
-    theirs = persons(text)
-    met = [name for name, count in sorted(theirs.items(), key=lambda pair: (-pair[1], pair[0])) if count >= 2]
-    if not met:
-        met = sorted(theirs, key=lambda name: text.find(name))[:3]
-    # somebody whom the premise names by surname and the text without is the same person
-    others = [name for name in met if not any(mentions(known, name) or name in known for known in named)]
-    return named, others
-
-
-def _as_cues(names: Iterable[str], form: Form, language: str) -> tuple[str, ...]:
-    """The names as cues stand in a script: English ones in capitals."""
-    return tuple(dict.fromkeys(n.upper() if form.by_speeches and language == "en" else n for n in names))
-
-
-def _cast(named: Sequence[str], met: Sequence[str], form: Form) -> tuple[str, ...]:
-    """The persons of the premise; with fewer than three of them, those that the writer names most as well."""
-    if not form.has_cast:
-        return tuple(named)[:MOST_CAST]
-    most = MOST_CAST if not named else max(len(named), 4 if len(named) < 3 else 0)
-    return tuple(dict.fromkeys([*named, *met]))[: min(most, MOST_CAST)]
-
-
-def _own_scene(cast: Sequence[str], chapter: int, scene: int, words: int, form: Form) -> Scene:
-    if not cast or not form.has_cast:
-        return Scene((), words)
-    others = cast[1:]
-    turn = [others[(chapter * 2 + scene + i) % len(others)] for i in range(min(2, len(others)))] if others else []
-    here = [cast[0], *turn] if scene == 0 or not turn else turn
-    return Scene(tuple(dict.fromkeys(here)), words)
-
-
-def _title(premise: str, cast: Sequence[str], language: str) -> str:
-    """The first clause of the premise when it is short enough for a title, else the protagonist."""
-    quoted = re.search(r"[《「“\"]([^》」”\"]{2,30})[》」”\"]", premise)
-    if quoted:
-        return quoted.group(1)
-    clause = re.split(r"[，。；：！？,;:.!?\n]", premise.strip(), maxsplit=1)[0].strip()
-    if clause and length(clause) <= (14 if language == "zh" else 9):
-        return clause
-    if cast:
-        return f"{cast[0]}传" if language == "zh" else f"The Book of {cast[0]}"
-    return "无题" if language == "zh" else "Untitled"
 
 
 def _said(premise: str, named: Sequence[str], cast: Sequence[str], language: str) -> str:
@@ -245,13 +197,11 @@ def asked_plan(order: Order, writer: InstructedWriter, seed: int, scene_words: i
     chapters = tuple(
         replace(
             c,
-            scenes=tuple(
-                replace(s, names=_as_cues(s.names if form.has_cast else (), form, language)) for s in c.scenes
-            ),
+            scenes=tuple(replace(s, names=as_cues(s.names if form.has_cast else (), form, language)) for s in c.scenes),
         )
         for c in chapters
     )
-    cast = _as_cues(cast, form, language)
+    cast = as_cues(cast, form, language)
     return Plan(title, language, cast, cast, chapters, paragraph="\n\n", source="asked")
 
 

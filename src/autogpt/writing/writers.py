@@ -1,7 +1,7 @@
-"""Who writes: a small model that continues text, or a language model behind an endpoint that can be instructed.
+"""Who writes: what every writer answers, and a language model behind an endpoint, which can be instructed.
 
-Both answer `Writer`. What a writer can do decides how the book is planned: one that takes instructions is asked for a
-plan in JSON; for one that only continues text the program makes the plan.
+Our own models write through `model_writer`. What a writer can do decides how the book is planned: one that takes
+instructions is asked for a plan in JSON; for one that only continues text the program makes the plan.
 """
 
 from __future__ import annotations
@@ -10,21 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from autogpt.endpoint import Endpoint
 from autogpt.errors import EndpointError, TaskError
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.writing.units import length
 
-if TYPE_CHECKING:
-    from autogpt.generation.engine import Engine
-    from autogpt.writing.order import WritingSettings
-
 __all__ = [
     "EndpointWriter",
     "InstructedWriter",
-    "ModelWriter",
     "Writer",
     "fingerprint",
     "is_instructed",
@@ -63,8 +58,8 @@ class Writer(Protocol):
         """How much of `context` the text takes."""
         ...
 
-    def remember(self, text: str) -> None:
-        """Told of each accepted scene, so that a writer may adapt to its own book. May do nothing."""
+    def remember(self, text: str, *, own: bool = True) -> None:
+        """Told of the premise (`own` False) and of each accepted scene, so that a writer may adapt. May do nothing."""
         ...
 
     def state(self) -> bytes:
@@ -128,57 +123,6 @@ def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
     yield held
 
 
-class ModelWriter:
-    """A model of ours, asked for a sentence at a time.
-
-    Args:
-        engine: the loaded model.
-        spec: its task, which must be one of free text.
-        settings: of the sampling.
-        name, identity: see `Writer`.
-
-    Raises TaskError for a model that does not write free text.
-    """
-
-    holds_grammar, by_passages = True, False
-
-    def __init__(
-        self, engine: Engine, spec: TaskSpec, settings: WritingSettings, *, name: str = "", identity: str = ""
-    ) -> None:
-        require_free_text(spec, name or "this model")
-        self._engine, self._settings = engine, settings
-        self.name, self.identity = name, identity or name
-        self.context = engine.context
-        self.instructed = False
-        """Models trained in minutes follow the shape of an instruction, not its sense: the program plans for them."""
-
-    def write(
-        self, prompt: str, max_tokens: int, *, stop: Sequence[str] = (), grammar: str | None = None, seed: int = 0
-    ) -> Iterator[str]:
-        from autogpt.generation.sampling import Sampling
-
-        sampling = Sampling(
-            temperature=self._settings.temperature,
-            top_p=self._settings.top_p,
-            repetition_penalty=self._settings.repetition_penalty,
-            max_new_tokens=max(1, min(max_tokens, self.context // 2)),
-            seed=seed,
-        )
-        yield from until(self._engine.stream(prompt, sampling, grammar), stop)
-
-    def count_tokens(self, text: str) -> int:
-        return len(self._engine.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def remember(self, text: str) -> None:
-        """Nothing: the weights stay as they are."""
-
-    def state(self) -> bytes:
-        return b""
-
-    def restore(self, state: bytes) -> None:
-        """Nothing to go back to."""
-
-
 class EndpointWriter:
     """A language model behind an OpenAI-compatible endpoint, asked for a passage at a time.
 
@@ -237,7 +181,7 @@ class EndpointWriter:
     def count_tokens(self, text: str) -> int:
         return int(length(text) * (1.5 if text.isascii() else 1.3)) + 1
 
-    def remember(self, text: str) -> None:
+    def remember(self, text: str, *, own: bool = True) -> None:
         """Nothing: the model behind the endpoint is not ours to change."""
 
     def state(self) -> bytes:
