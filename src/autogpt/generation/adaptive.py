@@ -53,7 +53,7 @@ class AdaptationSettings:
 
     rates: FastRates = field(default_factory=FastRates)
     chunk: int = 64
-    own_weight: float = 0.1
+    own_weight: float = 0.02
     share: float = 0.01
     mode: Mode = "exact"
     rebuild_every: int = 0
