@@ -24,6 +24,7 @@ from autogpt.generation.latent import nats as mixture_nats
 from autogpt.generation.latent import per_token, require_components, scored_windows
 from autogpt.generation.latent import row_arguments as row_arguments_of
 from autogpt.generation.reading import Follower, Reader
+from autogpt.generation.rows import grouped, positions_of
 from autogpt.generation.sampling import Sampling
 from autogpt.generation.text_stream import TextStream, decoded
 from autogpt.models.latent import LatentGPT
@@ -36,9 +37,6 @@ Prompt: TypeAlias = str | Sequence[Segment]
 """Text, or rendered segments: earlier answers in a conversation are followed by the end token, as in training."""
 
 _Text: TypeAlias = tuple[tuple[int, ...], FinishReason, tuple[TokenLogprob, ...]]
-
-_BATCH_TOKENS = 16384
-"""Padded tokens of one forward pass: enough to fill two cores, little enough to stay under a few hundred MB."""
 
 
 class Engine:
@@ -84,18 +82,6 @@ class Engine:
         lengths = dict(zip(cut, map(len, whole), strict=True))
         return [lengths.get(i, len(ids)) - len(ids) for i, ids in enumerate(encoded)]
 
-    @staticmethod
-    def _groups(lengths: Sequence[int], extra: int, most: int) -> Iterator[list[int]]:
-        """Row indices in batches of similar length."""
-        group: list[int] = []
-        for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-            if group and (len(group) >= most or (lengths[index] + extra) * (len(group) + 1) > _BATCH_TOKENS):
-                yield group
-                group = []
-            group.append(index)
-        if group:
-            yield group
-
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     def completions(
@@ -135,7 +121,7 @@ class Engine:
         latents = given["latent"].tolist() if "latent" in given else [None] * len(prompts)
         done: dict[int, Completion] = {}
         copies = max(sampling.beams, sampling.top_k if sampling.contrastive_alpha else 1)
-        for group in self._groups([len(ids) for ids in encoded], room, max(1, 64 // copies)):
+        for group in grouped([len(ids) for ids in encoded], extra=room, most=max(1, 64 // copies)):
             index = torch.tensor(group)
             job = Job(
                 prompts=[encoded[i] for i in group],
@@ -278,10 +264,10 @@ class Engine:
         candidates_C = torch.tensor(trie.candidates, dtype=torch.long, device=self.device)
         nodes_N = torch.tensor(trie.tokens, dtype=torch.long, device=self.device)
         sees_NN, depths_N = trie.sees().to(self.device), trie.depths().to(self.device)
-        for group in self._groups([len(ids) for ids in encoded], trie.size, 256):
+        for group in grouped([len(ids) for ids in encoded], extra=trie.size, most=256):
             ids_BT, mask_BT = self._reader.padded([encoded[i] for i in group])
             rows = len(group)
-            positions_BT = (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
+            positions_BT = positions_of(mask_BT)
             if trie.size == 0:
                 attention: torch.Tensor = mask_BT
             else:
@@ -327,7 +313,7 @@ class Engine:
         windows = [(index, *window) for index, row in enumerate(rows) for window in scored_windows(row, self.context)]
         totals = [0.0] * len(rows)
         lengths = [min(self.context, len(rows[i].ids) - first) for i, first, _ in windows]
-        for group in self._groups(lengths, 0, 256):
+        for group in grouped(lengths, most=256):
             longest = max(lengths[g] for g in group)
             ids_BT = torch.full((len(group), longest), self.pad_id, dtype=torch.long)
             scored_BT = torch.zeros(len(group), longest, dtype=torch.bool)

@@ -24,14 +24,12 @@ from autogpt.data.batching import Encoded
 from autogpt.errors import ConfigError
 from autogpt.generation.kv_cache import RoomyCache
 from autogpt.generation.reading import Reader, Reading
+from autogpt.generation.rows import grouped, left_padded, positions_of
 from autogpt.generation.sampling import LatentChoice
 from autogpt.models.latent import LatentGPT
 from autogpt.training.objectives import backbone
 
 __all__ = ["MixtureReading", "nats", "per_token", "require_components", "row_arguments", "scored_windows"]
-
-_PASS_TOKENS = 16384
-"""Padded tokens of one forward pass, those of every component counted."""
 
 _OF_LATENTS = 7
 """Keeps the numbers that latents are drawn with apart from those of other draws with the same seed and prompt."""
@@ -89,28 +87,14 @@ def row_arguments(
     if latent is not None:
         return {"latent": torch.full((len(prompts),), latent, device=inner.device)}
     latent_B = torch.zeros(len(prompts), dtype=torch.long)
-    for group in _groups([len(prompt) for prompt in prompts], inner.config.latents):
-        ids_BT, mask_BT = _padded([prompts[i] for i in group], pad_id)
-        logs_BM = inner.log_posterior(*(part.to(inner.device) for part in (ids_BT, mask_BT, _positions(mask_BT))))
+    for group in grouped([len(prompt) for prompt in prompts], copies=inner.config.latents):
+        ids_BT, mask_BT = left_padded([prompts[i] for i in group], pad_id)
+        logs_BM = inner.log_posterior(*(part.to(inner.device) for part in (ids_BT, mask_BT, positions_of(mask_BT))))
         reached_BM = logs_BM.double().softmax(-1).cumsum(-1).cpu().numpy()
         for i, reached in zip(group, reached_BM, strict=True):
             number = np.random.default_rng([_OF_LATENTS, seeds[i], *prompts[i]]).random()
             latent_B[i] = int((reached[:-1] <= number).sum())
     return {"latent": latent_B.to(inner.device)}
-
-
-def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids padded on the left and their bool mask, both [B, T]."""
-    length = max(map(len, rows))
-    ids_BT = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    mask_BT = torch.zeros(len(rows), length, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        ids_BT[place, length - len(row) :], mask_BT[place, length - len(row) :] = torch.tensor(row), True
-    return ids_BT, mask_BT
-
-
-def _positions(mask_BT: Tensor) -> Tensor:
-    return (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
 
 
 # --- the mixture ------------------------------------------------------------------------------------------------------
@@ -172,7 +156,7 @@ class MixtureReading(Reading):
         ids_BT, mask_BT = self._reader.padded([self._held[place] for place in places])
         cache = _ForkedCache(self._inner, min(ids_BT.shape[1] + _ROOM_TOKENS, self._reader.context))
         with self._reader.forward():
-            out = self._run(ids_BT, mask_BT, _positions(mask_BT), cache)
+            out = self._run(ids_BT, mask_BT, positions_of(mask_BT), cache)
         if self._weights_BM is None:
             self._weights_BM = self._first_weights(out, ids_BT, mask_BT)
         logs_BMV = self._said(out)
@@ -291,7 +275,9 @@ def _marginals(model: LatentGPT, rows: Sequence[Encoded], context: int, pad_id: 
         (index, first, scored) for index, row in enumerate(rows) for first, scored in scored_windows(row, context)
     ]
     joint = np.zeros((len(rows), model.config.latents))
-    for group in _groups([min(context, len(rows[i].ids) - first) for i, first, _ in windows], model.config.latents):
+    for group in grouped(
+        [min(context, len(rows[i].ids) - first) for i, first, _ in windows], copies=model.config.latents
+    ):
         longest = max(min(context, len(rows[windows[g][0]].ids) - windows[g][1]) for g in group)
         ids_BT = torch.full((len(group), longest), pad_id, dtype=torch.long)
         scored_BT, prompt_BT = torch.zeros(2, len(group), longest, dtype=torch.bool)
@@ -321,15 +307,3 @@ def scored_windows(row: Encoded, context: int) -> Iterator[tuple[int, int]]:
         scored = first + context
         first = scored - context // 2
         yield first, scored
-
-
-def _groups(lengths: Sequence[int], components: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length."""
-    group: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if group and lengths[index] * (len(group) + 1) * components > _PASS_TOKENS:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from autogpt.generation.gpt_step import GPTStep, Place, Tail
 from autogpt.generation.kv_cache import RoomyCache, roomy_cache
+from autogpt.generation.rows import left_padded, positions_of
 
 __all__ = ["KEPT_FIRST_TOKENS", "Follower", "Reader", "Reading", "shortened"]
 
@@ -84,12 +85,7 @@ class Reader:
 
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids padded on the left and their bool mask, both [B, T]."""
-        length = max(map(len, rows))
-        ids_BT = torch.full((len(rows), length), self.pad_id, dtype=torch.long)
-        mask_BT = torch.zeros(len(rows), length, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            ids_BT[i, length - len(row) :] = torch.tensor(row)
-            mask_BT[i, length - len(row) :] = True
+        ids_BT, mask_BT = left_padded(rows, self.pad_id)
         return ids_BT.to(self.device), mask_BT.to(self.device)
 
 
@@ -153,7 +149,7 @@ class Reading:
         ids_BT, mask_BT = self._reader.padded(rows)
         options: dict[str, Any] = {}
         if len(set(map(len, rows))) > 1:
-            positions_BT = (mask_BT.long().cumsum(-1) - 1).clamp_min(0)
+            positions_BT = positions_of(mask_BT)
             options = {"attention_mask": mask_BT, "position_ids": positions_BT}
         room = min(ids_BT.shape[1] + _FIRST_ROOM_TOKENS, self._reader.context)
         cache = roomy_cache(self._reader.model.config, room)

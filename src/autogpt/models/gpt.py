@@ -355,10 +355,11 @@ class GPT(GPTPreTrainedModel, GenerationMixin):
     """A GPTModel with a head that predicts the next token; `generate` comes from `transformers`."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+    _trunk_class: type[GPTModel] = GPTModel
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config)
-        self.model = GPTModel(config)
+        self.model = self._trunk_class(config)
         self.lm_head = Linear(config.hidden_size, config.vocab_size, std=config.initializer_range)
         self.loss_type = "ForCausalLM"
         self.post_init()

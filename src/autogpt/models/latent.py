@@ -192,13 +192,7 @@ class LatentGPT(GPT):
     config: LatentGPTConfig
     config_class = LatentGPTConfig
     model: LatentGPTModel
-
-    def __init__(self, config: LatentGPTConfig) -> None:
-        super(GPT, self).__init__(config)
-        self.model = LatentGPTModel(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, std=config.initializer_range)
-        self.loss_type = "ForCausalLM"
-        self.post_init()
+    _trunk_class = LatentGPTModel
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
