@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from autogpt.bench import Bench, candidate_of, judge, set_up
 from autogpt.config import load_run_config
 from autogpt.data import readers
 from autogpt.evaluation.baselines import ladder
 from autogpt.evaluation.evaluate import score
-from autogpt.stages import Bench, candidate_of, judge, set_up
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import understand
 from autogpt.training.finish import Judgement
@@ -95,7 +95,7 @@ def fill(task: Mapping[str, Any], folder: Path, pool: Path, steps: int, wanted: 
     if missing:
         bench, config = _set_up(task, folder, about.get("precision", "auto"))
         if not about:
-            about = {"task": task["id"], "spec": bench.spec.model_dump(mode="json"), "steps": steps}
+            about = {"task": task["id"], "spec": bench.parts[0].spec.model_dump(mode="json"), "steps": steps}
             about |= {"precision": bench.machine.precision, "resolution": _resolution(bench)}
             arrays["about"] = np.array(json.dumps(about))
         for seed in missing:
@@ -138,11 +138,12 @@ def _set_up(task: Mapping[str, Any], folder: Path, precision: str) -> tuple[Benc
 
 def _resolution(bench: Bench) -> float:
     """As `stages.show_baselines` finds it, which tells a run of it."""
-    if bench.spec.metric == "bits_per_byte":
+    (part,) = bench.parts
+    if part.spec.metric == "bits_per_byte":
         return 0.0
-    rows = bench.validator.examples
-    baselines = ladder(bench.spec, bench.dataset.train, rows)
-    found = [score(bench.spec, rows, one.predictions, resamples=200).main.ci95 for one in baselines]
+    rows = part.validator.examples
+    baselines = ladder(part.spec, part.dataset.train, rows)
+    found = [score(part.spec, rows, one.predictions, resamples=200).main.ci95 for one in baselines]
     return max(high - low for low, high in found) / _STANDARD_ERRORS_IN_INTERVAL * 2
 
 

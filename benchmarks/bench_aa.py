@@ -36,7 +36,7 @@ from search_statistics import exact_interval
 from turns import read_rows
 
 from autogpt.config import SearchConfig
-from autogpt.evaluation.metrics import Array
+from autogpt.evaluation.metrics import Array, get_metric
 from autogpt.events import Event
 from autogpt.search.executor import Inline, Job
 from autogpt.search.racing import Budget
@@ -45,6 +45,7 @@ from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Direction, Report, Study, Trial, ranking_value
 from autogpt.stages_choose import gains_over_default, is_improvement
+from autogpt.tasks.spec import TaskKind
 
 TRIALS = 12
 STEPS = {
@@ -103,7 +104,8 @@ def replayed(pool: Pool, drawn: Sequence[Training]) -> dict[str, Any]:
             break
     best = study.best
     assert best is not None
-    gains = gains_over_default(study, space.default, pool.spec, rows_at)
+    labels = pool.spec.kind is TaskKind.CLASSIFICATION
+    gains = gains_over_default(study, space.default, get_metric(pool.spec.metric), rows_at, labels=labels)
     alone = {name: replace(gain, seed_noise=0.0) for name, gain in gains.items()}
     return {
         "best": (drawn[best.number].seed, drawn[best.number].times),

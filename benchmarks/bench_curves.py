@@ -30,11 +30,11 @@ from typing import Any
 
 import torch
 
+from autogpt.bench import Bench, judge, set_up
 from autogpt.config import TrainingConfig, load_run_config
 from autogpt.data import readers
 from autogpt.models.sizing import parameters, shape_for
 from autogpt.search.space import Choice, Config, Float, Parameter, Space
-from autogpt.stages import Bench, judge, set_up
 from autogpt.tasks.understand import understand
 from autogpt.training.candidate import Candidate, build
 from autogpt.training.loop import averaged, train

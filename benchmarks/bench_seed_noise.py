@@ -18,9 +18,9 @@ from typing import Any
 
 from turns import read_rows
 
+from autogpt.bench import candidate_of, judge, set_up
 from autogpt.config import load_run_config
 from autogpt.data import readers
-from autogpt.stages import candidate_of, judge, set_up
 from autogpt.tasks.understand import understand
 from autogpt.training.loop import averaged, train
 

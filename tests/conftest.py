@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_own_bases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bases that this checkout may hold stay out of the tests, which know the machine they run on."""
     monkeypatch.setattr("autogpt.models.bases.OWN_BASES", Path(_home.name) / "no-bases")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch computes with one thread, whatever a test before had it choose: loading a model sets it to all cores.
+
+    Beside other workers two threads wait for each other at every operation, up to ten times as long as one computes.
+    """
+    _compute_with_one_thread()
+    yield
+    _compute_with_one_thread()
+
+
+def _compute_with_one_thread() -> None:
+    torch = sys.modules.get("torch")  # a test without it shall not have to load it
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def pytest_unconfigure() -> None:

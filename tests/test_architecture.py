@@ -20,8 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_OWN_OPTIONS = 8
-COMMON_OPTIONS = {"--json", "--debug", "-q", "--quiet", "--config", "--set", "--help"}
-"""Options that all verbs, or all that take a configuration, have alike; they do not count as a verb's own."""
+COMMON_OPTIONS = {"--json", "--debug", "-q", "--quiet", "--config", "--set", "--task", "--help"}
+"""Options that all verbs, or all that take a configuration or a model, have alike: not a verb's own."""
 
 HEAVY = {
     "torch",
@@ -50,7 +50,18 @@ TORCH_FREE = (
     "search/",
 )
 
-SEES_WHOLE_CONFIG = ("config.py", "pipeline.py", "stages.py", "stages_search.py", "run.py", "cli/", "agent/agent.py")
+SEES_WHOLE_CONFIG = (
+    "config.py",
+    "pipeline.py",
+    "given.py",
+    "bench.py",
+    "stages.py",
+    "stages_grouping.py",
+    "stages_search.py",
+    "run.py",
+    "cli/",
+    "agent/agent.py",
+)
 
 NO_TEST_FILE = {
     "types.py": "records without behaviour",

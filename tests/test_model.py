@@ -13,7 +13,7 @@ import torch
 from autogpt.data.tokenizers import train_tokenizer
 from autogpt.errors import ConfigError, DataError, ModelError, TaskError
 from autogpt.generation.grammar import json_schema, one_of
-from autogpt.model import RECIPE_FILE, TASK_FILE, Model, load
+from autogpt.model import RECIPE_FILE, TASK_FILE, Model, load, tasks_of
 from autogpt.models.gpt import GPT
 from autogpt.models.hub import save_model
 from autogpt.models.sizing import shape_for
@@ -146,6 +146,23 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ModelError):
         load("no-such-model")
+
+
+def test_a_model_of_one_task_has_no_other(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m", TaskKind.CLASSIFICATION, labels=["cat", "bird"])
+    assert tasks_of(model.folder) == []
+    assert model.weights_folder == model.folder
+    with pytest.raises(ModelError, match=r"does one task; found task 'sort'; use .* alone"):
+        load(tmp_path / "m", "sort")
+
+
+@pytest.mark.parametrize("name", ["desk/mails", "desk", "desk/"])
+def test_of_a_name_and_a_task_the_name_is_looked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOGPT_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="'desk'"):
+        load(name)
 
 
 def test_every_sampling_option_is_taken_by_name(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def _quick(*more: str) -> RunConfig:
     """Two tiny trials that end by their epochs, long before the budget."""
-    space = "{width: 128, depth: 3, vocabulary: 1024, tokens_per_step: 1024, epochs: 10}"
+    space = "{width: 64, depth: 2, vocabulary: 512, tokens_per_step: 1024, epochs: 10}"
     options = [f"search.space={space}", "search.max_trials=2", "search.share=0.3", "evaluation.bootstrap=200"]
     options += ["training.threads=1", *more]
     return load_run_config(None, options, budget="60s")
@@ -59,38 +61,84 @@ def colours(tmp_path: Path) -> Path:
     return _write(tmp_path / "colours.jsonl", _rows(200))
 
 
-def test_a_sentence_and_a_file_become_a_model_with_a_report(colours: Path) -> None:
-    events: list[Event] = []
-    model = fit(SENTENCE, colours, config=_quick(), consumers=[events.append])
-    summary = fit_summary(model)
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fit that tests share.
+
+    Attributes:
+        home: where it lies.
+        events: what it told.
+    """
+
+    home: Path
+    data: Path
+    model: Model
+    events: list[Event]
+
+
+def _fitted(folder: Path, config: RunConfig, test: Path | None = None) -> Fitted:
+    home, data, events = folder / "home", _write(folder / "colours.jsonl", _rows(200)), list[Event]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOGPT_HOME", str(home))
+        return Fitted(home, data, fit(SENTENCE, data, test=test, config=config, consumers=[events.append]), events)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return _fitted(tmp_path_factory.mktemp("first"), _quick())
+
+
+@pytest.fixture
+def copied(first: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fitted:
+    """The first fit in a home of the test's own, where it can be gone on with."""
+    home = tmp_path / "copied"
+    shutil.copytree(first.home, home)
+    monkeypatch.setenv("AUTOGPT_HOME", str(home))
+    return replace(first, home=home, model=Model(home / first.model.folder.relative_to(first.home)))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Llama-shaped, and scored on rows of another world."""
+    folder = tmp_path_factory.mktemp("llama")
+    test = _write(folder / "test.jsonl", [{"text": f"zzz qqq {i}", "label": "red"} for i in range(20)])
+    return _fitted(folder, _quick("search.space.block=llama"), test).model
+
+
+def test_a_sentence_and_a_file_become_a_model_with_a_report(first: Fitted) -> None:
+    summary = fit_summary(first.model)
     assert summary["metric"]["name"] == "accuracy"
     assert summary["metric"]["value"] > 0.8
     assert summary["trials"] == 2
     assert not summary["known_task"]
     assert {line["name"] for line in summary["baselines"]} >= {"majority", "TF-IDF + logistic regression"}
 
-    run = model.folder.parent
+    run = first.model.folder.parent
     for name in ("task.yaml", "config.yaml", "events.jsonl", "trials.csv", "samples.jsonl"):
         assert (run / name).stat().st_size > 0, name
     for name in ("report.md", "report.json", "report.html"):
         assert (run / name).stat().st_size > 0, name
-    kinds = [event.kind for event in events]
+    kinds = [event.kind for event in first.events]
     assert kinds.index("pipeline.understood") < kinds.index("search.trial_started") < kinds.index("pipeline.done")
 
-    answers = load(model.name).predict([{"text": "my old tomato"}, "the new moss"])
+
+def test_what_was_fitted_is_found_by_its_name_and_again_by_its_task(copied: Fitted) -> None:
+    answers = load(copied.model.name).predict([{"text": "my old tomato"}, "the new moss"])
     assert [answer["prediction"] for answer in answers] == ["red", "green"]
     assert sum(answers[0]["scores"].values()) == pytest.approx(1.0, abs=1e-4)
 
-    again = fit(SENTENCE, colours, config=_quick(), consumers=[events.append])
+    events: list[Event] = []
+    again = fit(SENTENCE, copied.data, config=_quick(), consumers=[events.append])
     assert fit_summary(again)["known_task"]
-    assert again.name == model.name
+    assert again.name == copied.model.name
     assert events[-1].kind == "pipeline.known_task"
 
 
-def test_a_larger_budget_trains_the_known_model_on(colours: Path) -> None:
-    first = fit(SENTENCE, colours, config=_quick())
+def test_a_larger_budget_trains_the_known_model_on(copied: Fitted) -> None:
+    first = copied.model
     events: list[Event] = []
-    second = fit(SENTENCE, colours, config=_quick("search.max_trials=1"), budget="80s", consumers=[events.append])
+    config = _quick("search.max_trials=1")
+    second = fit(SENTENCE, copied.data, config=config, budget="80s", consumers=[events.append])
     assert (second.name, second.folder == first.folder) == (first.name, False)
     summary = fit_summary(second)
     assert summary["known_task"]
@@ -98,18 +146,15 @@ def test_a_larger_budget_trains_the_known_model_on(colours: Path) -> None:
     assert summary["metric"]["value"] > 0.8
 
 
-def test_the_sealed_rows_are_scored_and_no_trial_has_read_them(tmp_path: Path, colours: Path) -> None:
+def test_the_sealed_rows_are_scored_and_no_trial_has_read_them(llama: Model) -> None:
     """Test rows of another world: were they read in training, the vocabulary and the score would show it."""
-    test = _write(tmp_path / "test.jsonl", [{"text": f"zzz qqq {i}", "label": "red"} for i in range(20)])
-    model = fit(SENTENCE, colours, test=test, config=_quick())
-    assert fit_summary(model)["metric"]["n"] == 20
-    vocabulary = (model.folder / "tokenizer.json").read_text(encoding="utf-8")
+    assert fit_summary(llama)["metric"]["n"] == 20
+    vocabulary = (llama.folder / "tokenizer.json").read_text(encoding="utf-8")
     assert "zzz" not in vocabulary
     assert "qqq" not in vocabulary
 
 
-def test_a_llama_shaped_model_needs_only_transformers(colours: Path) -> None:
-    model = fit(SENTENCE, colours, config=_quick("search.space.block=llama"))
+def test_a_llama_shaped_model_needs_only_transformers(llama: Model) -> None:
     code = (
         "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
         "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
@@ -117,7 +162,7 @@ def test_a_llama_shaped_model_needs_only_transformers(colours: Path) -> None:
         "ids = tokenizer('my old tomato', return_tensors='pt').input_ids\n"
         "print(type(model).__name__, model.generate(ids, max_new_tokens=3).shape[0], 'autogpt' in sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(model.folder)], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-c", code, str(llama.folder)], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["LlamaForCausalLM", "1", "False"]
 
 

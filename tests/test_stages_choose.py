@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
+from autogpt.evaluation.metrics import get_metric
 from autogpt.search.racing import Budget
 from autogpt.search.study import Report, Study, Trial
 from autogpt.stages_choose import choose, gains_over_default, is_improvement
 from autogpt.store.artifacts import RunFolder
-from autogpt.tasks.spec import TaskKind
 
 DEFAULT, OTHER = {"lr": 1}, {"lr": 2}
 ROWS = 100
@@ -31,8 +31,8 @@ def _trial(number: int, config: dict[str, int], scores: dict[float, float]) -> T
 def _judged(tmp_path: Path, *trials: Trial, prefer: str = "score") -> tuple[Study, Any, list[str]]:
     run: Any = SimpleNamespace(folder=RunFolder(tmp_path), reasons={}, emit=lambda kind, message: told.append(message))
     run.budget = Budget(100.0, lambda: 0.0)
-    spec = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
-    bench: Any = SimpleNamespace(spec=spec, space=SimpleNamespace(default=DEFAULT))
+    space = SimpleNamespace(default=DEFAULT)
+    bench: Any = SimpleNamespace(score=get_metric("accuracy"), label_losses=True, space=space)
     told: list[str] = []
     rng = np.random.default_rng(0)
     for trial in trials:
@@ -148,18 +148,21 @@ def test_gains_are_those_of_the_last_share_that_both_have() -> None:
         for number in (0, 1)
         for share in (1 / 3, 1.0)
     }
-    spec: Any = SimpleNamespace(metric="accuracy", kind=TaskKind.CLASSIFICATION)
+
+    def rows_at(number: int, share: float) -> Any:
+        return tables.get((number, share))
+
     study = Study((*trials, *stopped), "max")
-    found = gains_over_default(study, DEFAULT, spec, lambda number, share: tables.get((number, share)))
+    found = gains_over_default(study, DEFAULT, get_metric("accuracy"), rows_at, labels=True)
     ours, theirs = tables[1, 1.0], tables[0, 1.0]
     assert found == {  # three came that far, so two could have been better
-        "accuracy": gain_of("accuracy", ours[0], theirs[0], trials=2),
+        "accuracy": gain_of(get_metric("accuracy"), ours[0], theirs[0], trials=2),
         "loss": loss_gain_of(ours[1], theirs[1], labels=True, trials=2),
     }
     del tables[0, 1.0]
-    found = gains_over_default(study, DEFAULT, spec, lambda number, share: tables.get((number, share)))
-    assert found["accuracy"] == gain_of("accuracy", tables[1, 1 / 3][0], tables[0, 1 / 3][0], trials=3)
-    assert gains_over_default(study, {"lr": 9}, spec, lambda number, share: tables.get((number, share))) == {}
+    found = gains_over_default(study, DEFAULT, get_metric("accuracy"), rows_at, labels=True)
+    assert found["accuracy"] == gain_of(get_metric("accuracy"), tables[1, 1 / 3][0], tables[0, 1 / 3][0], trials=3)
+    assert gains_over_default(study, {"lr": 9}, get_metric("accuracy"), rows_at, labels=True) == {}
 
 
 def test_an_improvement_is_by_the_metric_or_by_the_loss_alone_where_the_metric_is_no_worse() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from autogpt.bench import Bench, judge, set_up
 from autogpt.config import load_run_config
 from autogpt.data import readers
 from autogpt.errors import ConfigError, TrainingError
@@ -26,7 +27,6 @@ from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
-from autogpt.stages import Bench, judge, set_up
 from autogpt.stages_search import TrialRunner, _is_below_ceilings, _sampler, share_of
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
@@ -122,7 +122,7 @@ def test_a_trial_that_has_seen_all_its_epochs_is_over(runner: TrialRunner) -> No
 
 
 def test_another_process_has_no_sealed_rows(runner: TrialRunner) -> None:
-    assert SECRET in str(runner.bench.dataset.sealed.open())
+    assert SECRET in str(runner.bench.parts[0].dataset.sealed.open())
     apart = replace(runner, bench=runner.bench.without_sealed_rows())
     assert SECRET.encode() not in pickle.dumps(apart)
     assert pickle.loads(pickle.dumps(apart)).bench.space.default == runner.bench.space.default
@@ -213,13 +213,13 @@ def test_a_search_begins_with_what_won_on_a_similar_task_unless_it_is_fresh(
     runner: TrialRunner, tmp_path: Path, fresh: bool
 ) -> None:
     bench, default = runner.bench, runner.bench.space.default
-    spec, winner = bench.spec.model_dump(mode="json"), {**default, "lr": 3.3e-3}
+    spec, winner = bench.parts[0].spec.model_dump(mode="json"), {**default, "lr": 3.3e-3}
     with Store(tmp_path / "home") as store:
         past = store.start_run("past", spec=spec, fingerprint="other", config={}, budget_s=60.0)
         for number, config in enumerate([default, {**default, "lr": 1e-3}, winner]):
             trial = Trial(number, config, "finished", (Report(1.0, 0.6 + 0.1 * number),))
             store.record_trial(past.id, trial.to_dict())
-        write_json(past.folder / "report.json", {"splits": {"train": len(bench.dataset.train)}})
+        write_json(past.folder / "report.json", {"splits": {"train": bench.train_rows}})
         store.finish_run(past.id, "finished")
         row = store.start_run("new", spec=spec, fingerprint="own", config={"fresh": fresh}, budget_s=60.0)
         run = Run(row, RunFolder(row.folder), runner.config, store, Budget(60.0), [])

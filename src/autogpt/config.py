@@ -150,6 +150,19 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0, description="seed of splits, search and training")
     tensorboard: bool = Field(True, description="write TensorBoard files when the package is installed")
     task: dict[str, Any] = Field(default_factory=dict, description="overrides of the understood task: kind, metric, …")
+    tasks: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="the same of each of several tasks: name → overrides"
+    )
+    grouping: Literal["auto", "together", "apart"] = Field(
+        "auto",
+        description="several tasks: one model for all, one for each, or (auto) apart what a short comparison says is "
+        "better alone",
+    )
+    transfer: Literal["auto", "never"] = Field(
+        "auto",
+        description="whether a model of a like task is probed as a start, from 2m on; auto: it is, and is taken where "
+        "it is better",
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

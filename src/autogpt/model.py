@@ -20,6 +20,7 @@ from autogpt.data.cleaning import to_examples
 from autogpt.data.readers import read
 from autogpt.errors import DataError, ModelError, TaskError
 from autogpt.model_inputs import continues, example_of, examples_of, prompt_of, row_of
+from autogpt.registry import did_you_mean
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
 from autogpt.types import Example, Message, Prediction, Scores, Target
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from autogpt.generation.sampling import Sampling
     from autogpt.generation.sessions import Sessions
 
-__all__ = ["Model", "load", "plain", "scores_document"]
+__all__ = ["Model", "load", "located", "plain", "scores_document", "tasks_of"]
 
 TASK_FILE, RECIPE_FILE = "task.yaml", "autogpt.json"
+TASKS, SHARED = "tasks", "shared"
+"""In the folder of a model of several tasks: a folder of each task, and the weights that they share."""
 
 
 def plain(target: Target) -> str | list[str] | list[dict[str, Any]]:
@@ -73,6 +76,12 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.spec.kind.value}, {str(self.folder)!r})"
 
+    @property
+    def weights_folder(self) -> Path:
+        """Where the weights are: in the model's own folder, or beside it where several tasks share them."""
+        shared = self.recipe.get("weights")
+        return self.folder if shared is None else (self.folder / str(shared["folder"])).resolve()
+
     @cached_property
     def engine(self) -> Engine:
         """The loaded weights, ready to answer."""
@@ -81,7 +90,10 @@ class Model:
         from autogpt.training.machine import probe
 
         machine = probe()
-        model, tokenizer = load_model(self.folder)
+        model: Any
+        model, tokenizer = load_model(self.weights_folder)
+        if (shared := self.recipe.get("weights")) is not None:
+            model = model.plain(int(shared["task"]))
         return Engine(model, tokenizer, context=int(self.recipe["context"]), precision=machine.precision)
 
     def _sampling(self, options: Mapping[str, Any], *, interactive: bool) -> Sampling:
@@ -238,7 +250,7 @@ class Model:
         from autogpt.generation.sessions import Sessions, weights_hash
         from autogpt.store.keys import slug
 
-        return Sessions(home() / "sessions" / slug(self.name), weights_hash(self.folder))
+        return Sessions(home() / "sessions" / slug(self.name), weights_hash(self.weights_folder))
 
     @contextmanager
     def session(self, name: str | None = None) -> Iterator[Session]:
@@ -309,15 +321,67 @@ class Model:
         target = Path(folder)
         if target.exists():
             raise ModelError(f"{str(target)!r} exists already", todo="choose a new folder")
-        shutil.copytree(self.folder, target)
+        if "weights" not in self.recipe:
+            shutil.copytree(self.folder, target)
+            return
+        from autogpt.models.hub import save_model
+
+        save_model(self.engine.model, self.engine.tokenizer, target)
+        self.spec.save(target / TASK_FILE)
+        kept = {name: value for name, value in self.recipe.items() if name != "weights"}
+        (target / RECIPE_FILE).write_text(json.dumps(kept, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def load(name_or_dir: str | Path) -> Model:
-    """A model by its registered name or its folder. Raises ModelError with the nearest name when there is none."""
+def located(name_or_dir: str | Path) -> tuple[Path, str | None, str | None]:
+    """(folder, name, task) of a model by its registered name, NAME/TASK, or its folder.
+
+    The name is None where the folder tells it, the task where none is named. Raises ModelError with the nearest name
+    when there is no such model.
+    """
     path = Path(name_or_dir)
     if path.is_dir():
-        return Model(path)
+        return path, None, None
     from autogpt.store.database import Store
 
-    row = Store(home()).model(str(name_or_dir))
-    return Model(Path(row.folder), name=row.name)
+    name, _, task = str(name_or_dir).partition("/")
+    row = Store(home()).model(name)
+    return Path(row.folder), row.name, task or None
+
+
+def tasks_of(folder: Path) -> list[str]:
+    """The tasks of a model of several tasks; none for a model of one, and for a folder that is no model."""
+    try:
+        recipe = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return list(recipe.get("tasks") or []) if isinstance(recipe, dict) else []
+
+
+def load(name_or_dir: str | Path, task: str | None = None) -> Model:
+    """A model by its registered name or its folder.
+
+    Args:
+        task: of a model of several tasks, which one; `NAME/TASK` says the same.
+
+    Raises:
+        ModelError: there is no such model, with the nearest name; or the model does several tasks and none of them, or
+            another one, is named.
+    """
+    folder, name, own = located(name_or_dir)
+    task, tasks = task or own, tasks_of(folder)
+    if not tasks and task is None:
+        return Model(folder, name=name)
+    called = name or str(name_or_dir)
+    if not tasks:
+        raise ModelError(f"{called} does one task", found=f"task {task!r}", todo=f"use {called} alone")
+    if task is None:
+        raise ModelError(
+            f"{called} does {len(tasks)} tasks",
+            expected=f"one of {', '.join(tasks)}",
+            todo=f"name it: {called}/{tasks[0]} or --task {tasks[0]}",
+        )
+    if task not in tasks:
+        raise ModelError(
+            f"{called} has no task {task!r}", expected=f"one of {', '.join(tasks)}", todo=did_you_mean(task, tasks)
+        )
+    return Model(folder / TASKS / task, name=f"{called}/{task}" if name else None)

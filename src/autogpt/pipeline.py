@@ -1,6 +1,6 @@
 """THE MAIN PATH: one sentence and a file in, a working, evaluated GPT out. Read `fit` and `_main_path` first.
 
-    understand → recall → prepare → baselines → feasibility → search → finish → evaluate → report
+    understand → recall → prepare → baselines → feasibility → transfer → search → finish → evaluate → report
 
 This file is wiring: it sees the whole configuration and hands each room its own section. Everything that happens is an
 event handed to the run's consumers (the JSONL file, the live view, TensorBoard); nothing here prints. Whatever can be
@@ -11,52 +11,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 
 from autogpt import delivery, stages
+from autogpt.bench import Bench, bench_of, set_up_tasks
 from autogpt.config import RunConfig, home, load_run_config, parse_budget
-from autogpt.data import readers
+from autogpt.delivery_several import deliver_several, gather
+from autogpt.delivery_task import Ended, fit_summary
 from autogpt.errors import BudgetError, DataError
 from autogpt.events import Consumer, Event
+from autogpt.given import Given, files_of, read_tasks, tasks_again
 from autogpt.model import Model
+from autogpt.model_several import MultitaskModel, model_in
 from autogpt.models.bases import resolve
 from autogpt.run import Run, recorded
 from autogpt.search.gpt_space import SCRATCH
 from autogpt.search.racing import Budget
+from autogpt.stages_grouping import Grouping, child_run, grouped
 from autogpt.stages_search import search
+from autogpt.stages_transfer import with_transfer
 from autogpt.store.artifacts import RunFolder, require_free, write_atomic
-from autogpt.store.database import Store
-from autogpt.tasks.spec import TaskSpec
-from autogpt.tasks.understand import understand
+from autogpt.store.database import RunRow, Store
+from autogpt.store.keys import task_key
 from autogpt.training.tensorboard import tensorboard_consumer
 
 __all__ = ["fit", "fit_summary", "resume"]
 
-fit_summary = delivery.fit_summary
-
 _LEAST_BUDGET_S = 30.0
 _LEAST_FREE_BYTES = 500 * 2**20
+_GATHERING_S = 3.0
+"""Seconds kept for putting the models of several groups together."""
 
 
+@overload
 def fit(
     description: str,
     data: str | Path,
     *,
-    test: str | Path | None = None,
+    test: str | Path | None = ...,
+    name: str | None = ...,
+    config: RunConfig | None = ...,
+    fresh: bool = ...,
+    consumers: Sequence[Consumer] = ...,
+    **options: Any,
+) -> Model: ...
+
+
+@overload
+def fit(
+    description: str,
+    data: Sequence[str | Path],
+    *,
+    test: Sequence[str | Path] = ...,
+    name: str | None = ...,
+    config: RunConfig | None = ...,
+    fresh: bool = ...,
+    consumers: Sequence[Consumer] = ...,
+    **options: Any,
+) -> Model | MultitaskModel: ...
+
+
+def fit(
+    description: str,
+    data: str | Path | Sequence[str | Path],
+    *,
+    test: str | Path | Sequence[str | Path] | None = None,
     name: str | None = None,
     config: RunConfig | None = None,
     fresh: bool = False,
     consumers: Sequence[Consumer] = (),
     **options: Any,
-) -> Model:
+) -> Model | MultitaskModel:
     """A model for the task that `description` and `data` tell, searched and trained within `config.budget`.
+
+    Several files are several tasks, which one model learns: the sentence says what each is about.
 
     Args:
         description: one sentence, Chinese or English.
-        data: a file (or folder) of training rows.
-        test: rows kept for the final evaluation; without it a part of `data` is sealed for that.
+        data: a file (or folder) of training rows; several of them for several tasks, or a YAML file that names them.
+        test: rows kept for the final evaluation, one file for each of `data`; without it a part of `data` is sealed for
+            that.
         name: what to call the model; derived from the file's name when not given.
         fresh: search anew, without a model of the same task and data and without what past searches found.
         consumers: are handed every event.
@@ -68,47 +104,57 @@ def fit(
     """
     config = load_run_config(**{**(config or RunConfig()).model_dump(), **options})
     budget = _checked(config)
-    files = [Path(data), *([Path(test)] if test is not None else [])]
-    tables = [readers.read(file) for file in files]
-    spec = understand(description, readers.sample(tables[0], seed=config.seed), config.task)
-    understood = spec.model_dump(mode="json")
-    _tell(consumers, "pipeline.understood", spec=understood)
+    given = read_tasks(description, files_of(data), files_of(test), config)
+    _tell(consumers, "pipeline.understood", spec=given.understood)
     require_free(home(), _LEAST_FREE_BYTES)
     store = Store(home())
-    fingerprint = readers.fingerprint(files)
-    known = None if fresh else store.recall(delivery.task_key(spec, fingerprint))
+    key = task_key(given.understood, given.fingerprint)
+    known = None if fresh else store.recall(key)
     if known is not None:
-        model = Model(known.folder, name=known.name)
+        model = model_in(known.folder, known.name)
         _tell(consumers, "pipeline.known_task", model=known.name, created=known.created, metric=known.metric_value)
         if budget.seconds <= 1.01 * float(model.recipe["budget_s"]):
             model.recipe["known_task"] = True
             return model
-        _tell(consumers, "pipeline.note", message=f"the budget is larger than before: {known.name} is trained on")
-        config, name = _continuing(config, known.folder), name or known.name
-    wanted = delivery.checked_name(store, name, files[0], delivery.task_key(spec, fingerprint))
-    bench = stages.set_up(config, spec, tables, budget.remaining())
+        config, name = _continuing(config, model, consumers), name or known.name
     document = {
-        "description": description,
-        "files": [str(file.resolve()) for file in files],
-        "name": wanted,
+        "description": given.description,
+        **given.sources,
+        "name": delivery.checked_name(store, name, given.files[0], key),
         "known_task": known is not None,
         "fresh": fresh,
         "config": config.model_dump(mode="json"),
     }
-    row = store.start_run(wanted, spec=understood, fingerprint=fingerprint, config=document, budget_s=budget.seconds)
+    bench = set_up_tasks(config, given.tasks, budget.remaining())
+    row = _started(store, given, document, budget.seconds)
     folder = RunFolder(row.folder)
-    bench.spec.save(folder.task)
-    write_atomic(folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+    write_atomic(folder.task, given.to_yaml([part.spec for part in bench.parts]))
     return _recorded_path(Run(row, folder, config, store, budget, list(consumers)), bench)
 
 
-def _continuing(config: RunConfig, folder: Path) -> RunConfig:
-    """`config` that starts from the model in `folder`; wishes about the shape of a new model have no place there."""
+def _started(store: Store, given: Given, document: dict[str, Any], seconds: float) -> RunRow:
+    """A new run in the store, and its folder with what it was asked."""
+    name, understood, fingerprint = str(document["name"]), given.understood, given.fingerprint
+    row = store.start_run(name, spec=understood, fingerprint=fingerprint, config=document, budget_s=seconds)
+    text = yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+    write_atomic(RunFolder(row.folder).config, text)
+    return row
+
+
+def _continuing(config: RunConfig, model: Model | MultitaskModel, consumers: Sequence[Consumer]) -> RunConfig:
+    """`config` that starts from a known model; wishes about the shape of a new model have no place there.
+
+    A model of several tasks is trained anew: its weights are no base for one.
+    """
+    if isinstance(model, MultitaskModel):
+        _tell(consumers, "pipeline.note", message=f"the budget is larger than before: {model.name} is trained anew")
+        return config
+    _tell(consumers, "pipeline.note", message=f"the budget is larger than before: {model.name} is trained on")
     search = config.search.model_copy(update={"space": {}})
-    return config.model_copy(update={"base": str(folder), "search": search})
+    return config.model_copy(update={"base": str(model.folder), "search": search})
 
 
-def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model:
+def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model | MultitaskModel:
     """Go on with an interrupted run: ended trials are kept, and the budget that is left is used.
 
     A run that is finished already gives its model.
@@ -119,27 +165,25 @@ def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model:
     """
     store = Store(home())
     if store.run(run_id).state == "finished":
-        return Model(RunFolder(store.run(run_id).folder).model)
-    row = store.claim_run(run_id)
-    document, folder = row.config, RunFolder(row.folder)
+        return model_in(RunFolder(store.run(run_id).folder).model)
+    document = store.run(run_id).config
     config = RunConfig.model_validate(document["config"])
-    files = [Path(file) for file in document["files"]]
-    tables = [readers.read(file) for file in files]
-    understood, fingerprint = store.task(row.task_key)
-    spec = TaskSpec.model_validate(understood)
-    if (found := readers.fingerprint(files)) != fingerprint:
+    understood, fingerprint = store.task(store.run(run_id).task_key)
+    given = tasks_again(document, understood)
+    if (found := given.fingerprint) != fingerprint:
         raise DataError(
             f"the data of run {run_id} changed since it began",
             found=f"fingerprint {found}",
             expected=fingerprint,
             todo="restore the file or start a new run with autogpt fit",
         )
-    budget = Budget(row.budget_s, spent=row.spent_s)
-    bench = stages.set_up(config, spec, tables, budget.remaining())
+    row = store.claim_run(run_id)
+    budget, folder = Budget(row.budget_s, spent=row.spent_s), RunFolder(row.folder)
+    bench = set_up_tasks(config, given.tasks, budget.remaining())
     return _recorded_path(Run(row, folder, config, store, budget, list(consumers)), bench)
 
 
-def _recorded_path(run: Run, bench: stages.Bench) -> Model:
+def _recorded_path(run: Run, bench: Bench) -> Model | MultitaskModel:
     board = tensorboard_consumer(run.folder.tensorboard) if run.config.tensorboard else None
     if board is not None:
         run.consumers.append(board)
@@ -148,21 +192,55 @@ def _recorded_path(run: Run, bench: stages.Bench) -> Model:
         return _main_path(run, bench)
 
 
-def _main_path(run: Run, bench: stages.Bench) -> Model:
+def _main_path(run: Run, bench: Bench) -> Model | MultitaskModel:
     run.stage("prepare")
-    run.emit("pipeline.prepared", summary=dict(bench.dataset.summary))
+    for part in bench.parts:
+        run.emit("pipeline.prepared", **part.told, summary=dict(part.dataset.summary))
     run.stage("baselines")
-    resolution = stages.show_baselines(run, bench)
+    resolutions = stages.show_baselines(run, bench)
     run.stage("feasibility")
     stages.assess_feasibility(run, bench)
+    groups = grouped(run, bench)
+    if len(groups.groups) > 1:
+        return _in_groups(run, bench, resolutions, groups)
+    return _one_model(run, bench, stages.resolution_of(bench, resolutions), groups)
+
+
+def _one_model(run: Run, bench: Bench, resolution: float, groups: Grouping) -> Model | MultitaskModel:
+    bench = with_transfer(run, bench)
     run.stage("search")
     study = search(run, bench, resolution)
     run.stage("finish")
     candidate = stages.finish_best(run, bench, study)
     run.stage("evaluate")
-    examination = stages.evaluate(run, bench, candidate)
+    examinations = stages.evaluate(run, bench, candidate)
     run.stage("report")
-    return delivery.deliver(run, bench.spec, bench.dataset, study, candidate, examination)
+    return delivery.deliver(Ended(run, bench, study, candidate), examinations, groups)
+
+
+def _in_groups(run: Run, bench: Bench, resolutions: Sequence[float], groups: Grouping) -> MultitaskModel:
+    """A run of its own for each group, with its share of the time that is left; and one model that answers for all."""
+    run.stage("groups")
+    names = [[bench.parts[place].name for place in group] for group in groups.groups]
+    models, waiting = list[Model | MultitaskModel](), len(bench.parts)
+    for group, tasks in zip(groups.groups, names, strict=True):
+        seconds = max(1.0, run.budget.remaining() - _GATHERING_S) * len(group) / waiting
+        waiting -= len(group)
+        child = child_run(run, tasks, seconds)
+        if isinstance(child, Model | MultitaskModel):
+            models.append(child)
+            continue
+        found = Grouping((tuple(range(len(group))),), groups.why)
+        with recorded(child):
+            own = bench_of(child.config, [bench.parts[place] for place in group], seconds)
+            child.reasons.update(own.reasons)
+            models.append(_one_model(child, own, stages.resolution_of(own, [resolutions[i] for i in group]), found))
+        run.busy_s += child.busy_s
+    run.stage("report")
+    reports = gather(run, models, names)
+    fits = [model.recipe["fit"] for model in models]
+    chosen = {", ".join(tasks): fit["best_config"] for fit, tasks in zip(fits, names, strict=True)}
+    return deliver_several(run, bench, reports, groups, chosen, sum(fit["trials"] for fit in fits))
 
 
 def _tell(consumers: Sequence[Consumer], kind: str, **data: Any) -> None:

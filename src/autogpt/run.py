@@ -133,7 +133,7 @@ def recorded(run: Run) -> Iterator[Run]:
     try:
         with _beating(run):
             yield run
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):  # the latter from a run within this one
         _ended(run, "interrupted")
         usable = f"; the best model so far is in {run.folder.so_far}" if run.folder.so_far.exists() else ""
         raise Interrupted(f"stopped{usable}; go on with: autogpt runs resume {run.row.id}") from None

@@ -11,15 +11,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from autogpt.bench import Bench
 from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
-from autogpt.evaluation.metrics import Array
+from autogpt.evaluation.metrics import Array, Metric
 from autogpt.run import Run
 from autogpt.search.pareto import trade_offs
 from autogpt.search.trials import Report, Study, Trial
 from autogpt.search.worth import slope, steps_that_tell
-from autogpt.stages import Bench
 from autogpt.store.artifacts import RunFolder
-from autogpt.tasks.spec import TaskKind, TaskSpec
 
 __all__ = ["LEAST_STEPS", "RowsAt", "choose", "gains_over_default", "is_improvement", "keep_default_within_noise"]
 
@@ -45,7 +44,9 @@ def keep_default_within_noise(run: Run, bench: Bench, study: Study) -> Study:
     Better by the metric, or no worse by the metric and better by the loss on the same rows: where a score counts hits
     on a hundred rows, the loss shows what it cannot. And not only for now: see `LEAST_STEPS` and `_falls_behind`.
     """
-    best, gains = study.best, gains_over_default(study, bench.space.default, bench.spec, partial(_rows_in, run.folder))
+    rows = partial(_rows_in, run.folder)
+    gains = gains_over_default(study, bench.space.default, bench.score, rows, labels=bench.label_losses)
+    best = study.best
     if best is None or not gains:
         return study
     told, default = _told(gains), _with_config(study, bench.space.default)
@@ -92,7 +93,9 @@ def _falls_behind(best: Trial, default: Trial, left_s: float) -> bool:
     return ends[1] < ends[0]
 
 
-def gains_over_default(study: Study, default: Mapping[str, Any], spec: TaskSpec, rows: RowsAt) -> dict[str, Gain]:
+def gains_over_default(
+    study: Study, default: Mapping[str, Any], score: Metric, rows: RowsAt, *, labels: bool
+) -> dict[str, Gain]:
     """What the best trial gains over the one of the default configuration, at the last share where rows of both are
     known: name of the metric, and "loss" where that is another measure → gain, the metric first.
 
@@ -103,7 +106,7 @@ def gains_over_default(study: Study, default: Mapping[str, Any], spec: TaskSpec,
     best, own = study.best, _with_config(study, default)
     if best is None or own is None or best is own or own.score is None:
         return {}
-    return _gains(spec, rows, (best, own), study.trials)
+    return _gains(score, rows, (best, own), study.trials, labels=labels)
 
 
 def is_improvement(gains: Mapping[str, Gain]) -> bool:
@@ -127,7 +130,8 @@ def _cheapest_as_good(run: Run, bench: Bench, study: Study, prefer: str) -> Stud
         trial = next(trial for trial in study.trials if trial.number == one.number)
         if trial is chosen or cost(one) >= cost(known[chosen.number]):
             break
-        gains = _gains(bench.spec, partial(_rows_in, run.folder), (chosen, trial), (chosen, trial))
+        pair = (chosen, trial)
+        gains = _gains(bench.score, partial(_rows_in, run.folder), pair, pair, labels=bench.label_losses)
         if gains and not any(gain.is_real for gain in gains.values()):
             other = known[chosen.number]
             run.reasons["preferred"] = (
@@ -152,7 +156,9 @@ def _rows_in(folder: RunFolder, number: int, share: float) -> tuple[Array, Array
         return found["rows"], found["losses"]
 
 
-def _gains(spec: TaskSpec, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequence[Trial]) -> dict[str, Gain]:
+def _gains(
+    score: Metric, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequence[Trial], *, labels: bool
+) -> dict[str, Gain]:
     """Name → gain of the first of the pair over the second where both were scored last, corrected for the trials that
     came that far: by the metric, and by the loss where that is not the metric. Empty where the two never met."""
     shares = set.intersection(*({report.share for report in trial.reports} for trial in pair))
@@ -163,13 +169,12 @@ def _gains(spec: TaskSpec, rows: RowsAt, pair: tuple[Trial, Trial], trials: Sequ
     else:
         return {}
     others = sum(trial.score_at(share) is not None for trial in trials) - 1
-    if spec.metric == "bits_per_byte":
-        return {spec.metric: gain_of(spec.metric, one[0], other[0], trials=others)}
-    labels = spec.kind is TaskKind.CLASSIFICATION
-    return {
-        spec.metric: gain_of(spec.metric, one[0], other[0], trials=others, pace=_pace(pair, share, _score)),
-        "loss": loss_gain_of(one[1], other[1], labels=labels, trials=others, pace=_pace(pair, share, _loss)),
-    }
+    if score.name == "bits_per_byte":
+        return {score.name: gain_of(score, one[0], other[0], trials=others)}
+    gains = {score.name: gain_of(score, one[0], other[0], trials=others, pace=_pace(pair, share, _score))}
+    if len(one[1]) and len(other[1]):
+        gains["loss"] = loss_gain_of(one[1], other[1], labels=labels, trials=others, pace=_pace(pair, share, _loss))
+    return gains
 
 
 def _score(report: Report) -> float:

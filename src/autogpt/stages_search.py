@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autogpt.bench import Bench, candidate_of, judge
 from autogpt.config import RunConfig
 from autogpt.delivery import deliver_so_far
 from autogpt.errors import NoModelError, TrainingError
@@ -27,7 +28,7 @@ from autogpt.search.stopping import rungs_for, stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Study, Trial, ranking_value
 from autogpt.search.worth import Worth
-from autogpt.stages import MOST_EVALUATION, Bench, candidate_of, judge, reserve_s
+from autogpt.stages import MOST_EVALUATION, reserve_s
 from autogpt.stages_choose import LEAST_STEPS, choose
 from autogpt.store.artifacts import RunFolder, write_trials_csv
 from autogpt.training.admission import Admission, Ceilings
@@ -88,7 +89,7 @@ class TrialRunner:
             "parameters": size,
             "row_ms": row_ms,
         }
-        value = ranking_value(found.score, found.loss, self.resolution, self.bench.spec.direction)
+        value = ranking_value(found.score, found.loss, self.resolution, self.bench.direction)
         return Report(share, found.score, info=info, value=value)
 
     def candidate_of_last(self, trial: Trial) -> Candidate:
@@ -166,8 +167,8 @@ def search(run: Run, bench: Bench, resolution: float) -> Study:
     if options.share == "auto":
         run.reasons["search.share"] = f"{share:.2g} at the most: a short budget is for training"
         if options.sampler == "auto" and options.prefer == "score":  # else the user wants trials to be made
-            noise = partial(seeds_at_least, bench.spec.metric)
-            worth = Worth(free_s, bench.spec.direction, LEAST_STEPS, noise, options.workers)
+            noise = partial(seeds_at_least, bench.score.name)
+            worth = Worth(free_s, bench.direction, LEAST_STEPS, noise, options.workers)
             limits = replace(limits, objection=worth.objection)
     history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
     clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
@@ -195,16 +196,19 @@ def _sampler(run: Run, bench: Bench) -> Sampler:
     """The search's sampler. The default one begins with what past runs on similar tasks found."""
     make = partial(SAMPLERS.get(run.config.search.sampler), bench.space, seed=run.config.seed)
     if run.config.search.sampler != "auto":
-        sampler: Sampler = make(direction=bench.spec.direction)
+        sampler: Sampler = make(direction=bench.direction)
         return sampler
+    if len(bench.parts) > 1:  # what did well on single tasks says nothing of how tasks share a model
+        alone: Sampler = make(direction=bench.direction)
+        return alone
     spec, start = run.store.task(run.row.task_key)[0], bench.space.default["start"]
-    features = features_of(spec, rows=len(bench.dataset.train), start=start, budget_s=run.row.budget_s)
+    features = features_of(spec, rows=bench.train_rows, start=start, budget_s=run.row.budget_s)
     past = [] if run.row.config.get("fresh") else past_searches(run.store, features, before=run.row.created)
     proposals = first_configs(bench.space, features, past, bar=seeds_alone)
     if told := dict.fromkeys(one.origin for one in proposals if one.run is not None):
         run.reasons["first"] = "; ".join(told)
         run.emit("pipeline.note", message=f"tried early: {run.reasons['first']}")
-    sampler = make(direction=bench.spec.direction, first=[one.config for one in proposals])
+    sampler = make(direction=bench.direction, first=[one.config for one in proposals])
     return sampler
 
 
@@ -252,11 +256,11 @@ class _SoFar:
         """Write the model of the trial that has just reported, where that leads."""
         trial = Trial.from_dict(event.data["trial"])
         self.trials[trial.number] = trial
-        best = Study(tuple(self.trials.values()), self.runner.bench.spec.direction).best
+        best = Study(tuple(self.trials.values()), self.runner.bench.direction).best
         began = self.run.budget.elapsed()
         if event.kind != "search.trial_reported" or best is not trial or began < self.again_s:
             return
-        deliver_so_far(self.run, self.runner.bench.spec, self.runner.candidate_of_last(trial), trial)
+        deliver_so_far(self.run, self.runner.bench, self.runner.candidate_of_last(trial), trial)
         self.again_s = began + 20 * (self.run.budget.elapsed() - began)
 
 
@@ -275,7 +279,7 @@ def _recorded(run: Run, events: Generator[Event, None, Study], so_far: _SoFar) -
 
 
 def _keep_rows(folder: RunFolder, number: int, share: float, found: Judgement) -> None:
-    if found.rows is not None and found.losses is not None:
+    if found.rows is not None:
         file = folder.rows(number, share)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, rows=found.rows, losses=found.losses)
+        np.savez(file, rows=found.rows, losses=np.zeros((0, 2)) if found.losses is None else found.losses)

@@ -231,7 +231,7 @@ def test_fit_options_reach_the_pipeline(cli: Cli, rows: Path, tmp_path: Path, fi
     assert cli("fit", "sort", "--data", rows, "--test", rows, "--config", config, *options, *sets).code == 0
     call = fitted[0]
     settings = call.pop("config")
-    assert call == {"description": "sort", "data": rows, "test": rows, "name": "n", "fresh": True}
+    assert call == {"description": "sort", "data": [rows], "test": [rows], "name": "n", "fresh": True}
     assert (settings.seed, settings.budget, settings.base) == (5, "2m", "scratch")
     assert (settings.search.sampler, settings.search.max_trials) == ("random", 4)
     assert settings.task == {"kind": "extraction"}

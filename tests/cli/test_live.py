@@ -162,3 +162,61 @@ def test_quiet_shows_nothing_and_keeps_the_end() -> None:
     assert type(view) is QuietView
     view(Event("pipeline.done", {"report": "report.md"}))
     assert view.progress.done == {"report": "report.md"}
+
+
+# --- several tasks ---------------------------------------------------------------------------------------------------
+
+SORT = {**SPEC, "kind": "classification", "input_fields": ["text"], "metric": "accuracy", "direction": "max"}
+
+
+def several() -> Iterator[Event]:
+    """What is told of each of two tasks."""
+    told = [
+        ("pipeline.understood", {"spec": {"tasks": {"mails": SORT, "tales": SPEC}}}),
+        ("pipeline.prepared", {"task": "mails", "summary": {"rows": {"train": 80}, "warnings": ["few rows"]}}),
+        ("pipeline.baseline", {"task": "mails", "name": "majority", "value": 0.5, "ci95": [0.4, 0.6]}),
+        ("pipeline.baseline", {"task": "tales", "name": "n-gram", "value": 2.5, "ci95": [2.4, 2.6]}),
+        ("pipeline.note", {"message": "no task is named here"}),
+        ("search.trial_finished", {"trial": {"number": 0, "state": "finished", "score": 0.4}}),
+        ("search.trial_finished", {"trial": {"number": 1, "state": "finished", "score": 0.6}}),
+    ]
+    for second, (kind, data) in enumerate(told):
+        yield Event(kind, data, time_s=1000.0 + second)
+
+
+def test_each_of_several_tasks_has_lines_that_begin_with_its_name() -> None:
+    lines: list[str] = []
+    view = LinesView(lines.append, Text("en"))
+    for event in several():
+        view(event)
+    alone = [line for name, spec in (("mails", SORT), ("tales", SPEC)) for line in _said_of(name, spec)]
+    assert [line[8:] for line in lines[: len(alone)]] == alone
+    assert lines[0].startswith("[ 0:00] mails: ")
+    assert lines[len(alone) : len(alone) + 2] == ["[ 0:01] mails: rows: train 80", "        mails: few rows"]
+    told = [line[8:] for line in lines]
+    assert "mails: baseline majority: 0.5 [0.4, 0.6]" in told
+    assert "tales: baseline n-gram: 2.5 [2.4, 2.6]" in told
+    assert "no task is named here" in told
+
+
+def _said_of(name: str, spec: dict[str, object]) -> list[str]:
+    """What is said of a task by itself, after its name."""
+    lines: list[str] = []
+    LinesView(lines.append, Text("en"))(Event("pipeline.understood", {"spec": spec}))
+    return [f"{name}: {line[8:]}" for line in lines]
+
+
+def test_of_several_tasks_the_best_trial_has_the_greatest_mean() -> None:
+    progress = Progress()
+    for event in several():
+        progress.take(event)
+    assert progress.best is not None
+    assert progress.best.number == 1
+
+
+def test_of_several_tasks_a_trial_is_told_with_the_name_of_its_score() -> None:
+    lines: list[str] = []
+    view = LinesView(lines.append, Text("en"))
+    for event in several():
+        view(event)
+    assert lines[-1] == "[ 0:06] trial 1: finished, mean_score 0.6"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from autogpt.evaluation.gain import HIT_SEED_NOISE, LABEL_SEED_NOISE, SEED_NOISE, gain_of, loss_gain_of
+from autogpt.evaluation.metrics import get_metric
 
 ROWS = 200
 
@@ -22,7 +23,7 @@ def test_searches_over_luck_claim_gains_in_five_of_a_hundred_at_most() -> None:
         trials = [hits(0.8, rng) for _ in range(8)]
         default, *others = trials
         best = max(others, key=lambda table: table[:, 0].sum())
-        claims += gain_of("accuracy", best, default, trials=len(others)).is_real
+        claims += gain_of(get_metric("accuracy"), best, default, trials=len(others)).is_real
     assert claims <= 5
 
 
@@ -48,7 +49,7 @@ def test_hits_must_differ_by_more_than_seeds_do(hits_: float, expected: bool) ->
     tables = [
         np.stack([np.arange(5000) < share * 5000, np.ones(5000)], axis=1).astype(float) for share in (hits_, 0.52)
     ]
-    gain = gain_of("accuracy", *tables, trials=1)
+    gain = gain_of(get_metric("accuracy"), *tables, trials=1)
     assert gain.p_value < 0.01
     assert gain.seed_noise == pytest.approx(1.96 * 2**0.5 * HIT_SEED_NOISE["accuracy"], rel=1e-3)
     assert gain.is_real is expected
@@ -63,7 +64,7 @@ def test_a_much_smaller_loss_is_claimed() -> None:
 
 def test_a_large_gain_is_claimed() -> None:
     rng = np.random.default_rng(0)
-    gain = gain_of("accuracy", hits(0.9, rng), hits(0.6, rng), trials=8)
+    gain = gain_of(get_metric("accuracy"), hits(0.9, rng), hits(0.6, rng), trials=8)
     assert gain.is_real
     assert gain.difference == pytest.approx(0.3, abs=0.08)
     assert "corrected for 8 comparisons" in str(gain)
@@ -71,7 +72,7 @@ def test_a_large_gain_is_claimed() -> None:
 
 def test_a_worse_best_is_no_gain_however_sure() -> None:
     rng = np.random.default_rng(0)
-    assert not gain_of("accuracy", hits(0.6, rng), hits(0.9, rng), trials=1).is_real
+    assert not gain_of(get_metric("accuracy"), hits(0.6, rng), hits(0.9, rng), trials=1).is_real
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1 - SEED_NOISE, False), (1 - 4 * SEED_NOISE, True)])
@@ -79,7 +80,7 @@ def test_bits_per_byte_must_differ_by_more_than_seeds_do(factor: float, expected
     """Each row a little better: the rows are sure of it, but another seed would do as much."""
     nats = np.random.default_rng(0).uniform(80, 120, ROWS)
     tables = [np.stack([nats * scale, np.full(ROWS, 50.0)], axis=1) for scale in (factor, 1.0)]
-    gain = gain_of("bits_per_byte", *tables, trials=1)
+    gain = gain_of(get_metric("bits_per_byte"), *tables, trials=1)
     assert gain.p_value < 0.01
     assert gain.is_real is expected
 
@@ -87,5 +88,5 @@ def test_bits_per_byte_must_differ_by_more_than_seeds_do(factor: float, expected
 def test_only_rows_that_both_have_are_compared() -> None:
     rng = np.random.default_rng(1)
     table = hits(0.5, rng)
-    gain = gain_of("accuracy", table, table[:150], trials=1)
+    gain = gain_of(get_metric("accuracy"), table, table[:150], trials=1)
     assert (gain.rows, gain.difference, gain.p_value) == (150, 0.0, 1.0)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +51,53 @@ def make() -> Callable[..., GPT]:
         return model.eval()
 
     return made
+
+
+Fresh = Callable[..., subprocess.CompletedProcess[str]]
+
+SERVER = """
+import json, os, sys
+import accelerate, huggingface_hub.hf_api, jinja2.sandbox, PIL.Image, regex, safetensors.torch, scipy.optimize
+import tokenizers, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor, torch.nn.attention.flex_attention
+assert not {name.partition('.')[0] for name in sys.modules} & {'transformers', 'autogpt', 'peft'}
+for line in sys.stdin:
+    script, arguments, told, complained = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number, path in ((0, os.devnull), (1, told), (2, complained)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        sys.argv = ['-c', *arguments]
+        exec(script, {'__name__': '__main__'})
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Runs a script in a process that has imported nothing of `transformers` and nothing of ours.
+
+    What those two import of others, PyTorch first of all, takes most of such a process's time and is the same for all
+    of them: a server imports it once and forks for each script.
+    """
+    folder, command = tmp_path_factory.mktemp("fresh"), [sys.executable, "-W", "ignore", "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        reader, writer = server.stdout, server.stdin
+
+        def run(script: str, *arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+            told, complained = folder / "stdout", folder / "stderr"
+            for path in (told, complained):
+                path.unlink(missing_ok=True)
+            given: Sequence[str] = [os.fspath(argument) for argument in arguments]
+            print(json.dumps([script, given, str(told), str(complained)]), file=writer, flush=True)
+            code = int(reader.readline())
+            return subprocess.CompletedProcess(given, code, _read(told), _read(complained))
+
+        yield run
+        writer.close()
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -15,6 +15,8 @@ from autogpt.models import auto
 from autogpt.models.gpt import GPT
 from autogpt.models.hub import save_model
 
+Fresh = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
@@ -89,16 +91,14 @@ CODES = {
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
-def test_folders_load_in_a_fresh_process(code: str, folder: Path) -> None:
-    script = f"import sys\nfolder = sys.argv[1]\n{code}\nprint('ok')"
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, encoding="utf-8", check=False
-    )
+def test_folders_load_in_a_fresh_process(code: str, folder: Path, fresh: Fresh) -> None:
+    done = fresh(f"import sys\nfolder = sys.argv[1]\n{code}\nprint('ok')", folder)
     assert done.stdout == "ok\n", done.stderr
     assert "Exception in thread" not in done.stderr
 
 
 def test_a_latent_model_loads_in_a_fresh_process(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """One that has imported nothing at all, PyTorch neither."""
     from autogpt.models.latent import LatentGPT, LatentGPTConfig
 
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

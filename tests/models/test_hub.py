@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from autogpt.models.gpt import GPT
 from autogpt.models.hub import as_gpt, as_llama, load_model, save_model
 
 Make = Callable[..., GPT]
+Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
 OTHER_SHAPES: list[dict[str, Any]] = [
     {"mlp": "relu2"},
@@ -90,7 +90,7 @@ def test_what_is_in_a_folder(saved: Path, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def test_a_fresh_process_with_only_transformers(
-    saved: Path, make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    saved: Path, make: Make, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, fresh: Fresh
 ) -> None:
     """It loads a Llama shape, and refuses any other, which needs `import autogpt`."""
     save_model(make(mlp="relu2"), tokenizer, tmp_path / "other")
@@ -103,8 +103,7 @@ def test_a_fresh_process_with_only_transformers(
         "print(model(torch.tensor([[5, 6, 7, 8, 9, 10]])).logits.flatten()[:4].tolist())\n"
         "AutoModelForCausalLM.from_pretrained(sys.argv[2])"
     )
-    command = [sys.executable, "-W", "ignore", "-c", script, str(saved), str(tmp_path / "other")]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = fresh(script, saved, tmp_path / "other")
     assert done.returncode == 1
     assert "model type `autogpt`" in done.stderr
     kind, ids, logits = done.stdout.splitlines()

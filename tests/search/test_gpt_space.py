@@ -7,7 +7,7 @@ import random
 import pytest
 
 from autogpt.errors import ConfigError
-from autogpt.search.gpt_space import METHODS, Bases, space_for
+from autogpt.search.gpt_space import METHODS, Bases, space_for, space_for_several
 from autogpt.search.space import Choice, Float
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
@@ -163,3 +163,75 @@ def test_a_base_bounds_the_context() -> None:
     with pytest.raises(ConfigError, match="found 128; expected 32 to 96"):
         space.narrowed({"context": 128})
     assert space_for(spec, 100_000, Bases(("base",), positions=96)).narrowed({"context": 128}).default["context"] == 128
+
+
+# --- several tasks ---------------------------------------------------------------------------------------------------
+
+SHARING = {
+    "sharing": "shared",
+    "mixing_temperature": 2,
+    "row_balance": 0.5,
+    "task_losses": "sum",
+    "tokens_per_step": 2048,
+    "width": 192,
+}
+"""What tasks that share a model have besides; the width is that of the largest of them, 300,000 characters."""
+
+
+@pytest.mark.parametrize(
+    ("hardest", "others"),
+    [
+        (TaskKind.GENERATION, [TaskKind.CLASSIFICATION, TaskKind.SUMMARIZATION, TaskKind.DIALOGUE]),
+        (TaskKind.EXTRACTION, [TaskKind.CLASSIFICATION, TaskKind.DIALOGUE]),
+        (TaskKind.SUMMARIZATION, [TaskKind.DIALOGUE, TaskKind.MULTI_LABEL]),
+        (TaskKind.DIALOGUE, [TaskKind.CLASSIFICATION, TaskKind.MULTI_LABEL]),
+        (TaskKind.PREFERENCE, [TaskKind.CLASSIFICATION]),
+        (TaskKind.CLASSIFICATION, [TaskKind.MULTI_LABEL]),
+    ],
+)
+def test_the_task_that_asks_for_most_decides_for_several(hardest: TaskKind, others: list[TaskKind]) -> None:
+    alone = space_for(_spec(hardest), 400_000)
+    expected = {name: value for name, value in alone.default.items() if name != "objective"} | SHARING
+    for kinds in ([hardest, *others], [*others, hardest]):
+        space = space_for_several([_spec(kind) for kind in kinds], [100_000, 300_000])
+        assert space.default == expected
+        for name in set(expected) - set(SHARING):
+            assert space[name] == alone[name]
+
+
+def test_a_hidden_choice_and_preference_pairs_are_for_single_tasks() -> None:
+    space = space_for_several([_spec(TaskKind.GENERATION), _spec(TaskKind.PREFERENCE)], [60_000, 40_000])
+    assert (
+        "objective" not in space_for_several([_spec(TaskKind.PREFERENCE), _spec(TaskKind.CLASSIFICATION)], [1, 1]).names
+    )
+    assert {parameter.name for parameter in space.optional} == set(OPTIONAL)
+    for wish in ({"latents": 2}, {"objective": "dpo"}):
+        with pytest.raises(ConfigError):
+            space.narrowed(wish)
+
+
+def test_how_tasks_share_a_model_is_searched_and_may_be_asked_for() -> None:
+    space = space_for_several([_spec(TaskKind.GENERATION), _spec(TaskKind.CLASSIFICATION)], [60_000, 40_000])
+    drawn = [space.sample(random.Random(seed)) for seed in range(60)]
+    assert {config["sharing"] for config in drawn} == {"shared", "own", "attention"}
+    assert {config["task_losses"] for config in drawn} == {"sum", "uncertainty", "pcgrad"}
+    assert all(space.contains(config) for config in drawn)
+    wishes = {"sharing": "own", "mixing_temperature": 7.5, "row_balance": 0.9, "task_losses": "pcgrad"}
+    assert space.narrowed(wishes).default == space.default | wishes
+    assert space.narrowed({"mixing_temperature": [1, 3]})["mixing_temperature"].dimension in (
+        Choice((1, 3)),
+        Float(1.0, 3.0, log=True),
+    )
+    assert set(space.narrowed({"qk_norm": True, "sharing": ["shared", "own"]}).names) == {*space.names, "qk_norm"}
+    for wish in ({"mixing_temperature": 0.5}, {"row_balance": 1.5}, {"sharing": "mine"}, {"task_losses": "dpo"}):
+        with pytest.raises(ConfigError, match="expected"):
+            space.narrowed(wish)
+
+
+def test_several_tasks_may_start_from_a_base() -> None:
+    specs = [_spec(TaskKind.SUMMARIZATION), _spec(TaskKind.CLASSIFICATION)]
+    space = space_for_several(specs, [60_000, 40_000], Bases(("base",), methods=("full",)), scratch=False)
+    assert space.default["start"] == "base"
+    assert space.default["method"] == "full"
+    assert set(SHARING) - {"width"} <= set(space.default)
+    assert "width" not in space.names

@@ -47,6 +47,34 @@ def test_equal_texts_in_two_unicode_forms_are_one_task() -> None:
     assert task_key({**SPEC, "labels": ["caf\u00e9"]}, "f") == task_key({**SPEC, "labels": ["cafe\u0301"]}, "f")
 
 
+SEVERAL = {"tasks": {"sort": SPEC, "write": {**SPEC, "kind": "generation", "labels": [], "metric": "bits_per_byte"}}}
+
+
+def test_several_tasks_are_the_same_in_any_order_and_in_any_words() -> None:
+    worded = {name: {**task, "description": "x", "evidence": []} for name, task in SEVERAL["tasks"].items()}
+    turned = {"tasks": dict(reversed(worded.items()))}
+    assert task_key(turned, "f1") == task_key(SEVERAL, "f1")
+    assert task_key(SEVERAL, "f1") != task_key(SEVERAL, "f2")
+
+
+def test_every_one_of_several_tasks_counts() -> None:
+    sort, write = SEVERAL["tasks"]["sort"], SEVERAL["tasks"]["write"]
+    others = [
+        {"tasks": {"sort": sort}},
+        {"tasks": {"sort": sort, "draw": write}},
+        {"tasks": {"sort": write, "write": sort}},
+        {"tasks": {"sort": {**sort, "metric": "macro_f1"}, "write": write}},
+        SPEC,
+        {**SPEC, "tasks": {}},
+    ]
+    keys = [task_key(spec, "f1") for spec in (SEVERAL, *others)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_key_of_several_tasks_never_changes() -> None:
+    assert task_key(SEVERAL, "f1") == "8ba8e9e5f41861fe"
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

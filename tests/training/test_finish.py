@@ -11,7 +11,7 @@ from autogpt.data.batching import Batches, BatchPlan, Encoded
 from autogpt.events import Event
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
-from autogpt.training.candidate import Candidate
+from autogpt.training.candidate import Answering, Candidate
 from autogpt.training.checkpoint import load_newest
 from autogpt.training.finish import FinishPlan, Judgement, finish
 from autogpt.training.loop import TrainSettings, start
@@ -27,7 +27,7 @@ def _candidate(max_steps: int = 10_000) -> Candidate:
         rows.append(Encoded(ids, weights, str(i), utf8_bytes=len(ids), answers=weights > 0))
     batches = Batches(rows, BatchPlan(tokens_per_step=160, context=32, packed=False, seed=0), pad_id=0)
     settings, model = TrainSettings(learning_rate=3e-3, warmup_steps=2), GPT(shape)
-    return Candidate(model, None, batches, settings, start(model, settings), 32, 8, max_steps)
+    return Candidate(model, None, batches, settings, start(model, settings), 32, (Answering(8),), max_steps)
 
 
 def _loss(candidate: Candidate) -> float:

@@ -34,7 +34,7 @@ def test_an_asked_for_precision_is_obeyed() -> None:
 def test_the_faster_format_wins_when_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, half_s: float, expected: str
 ) -> None:
-    monkeypatch.setattr(machine, "_matmul_seconds", lambda dtype, _: 1.0 if dtype == torch.float32 else half_s)
+    monkeypatch.setattr(machine, "_matmul_seconds", lambda dtype, *_: 1.0 if dtype == torch.float32 else half_s)
     found = probe("auto", 1)
     assert found.precision == expected
     assert f"{1 / half_s:.1f} times" in found.reason

@@ -1,39 +1,18 @@
-"""Rows of a mixture: windows that hold every token once, and clusters of equal size that mean something."""
+"""Rows of a mixture: whole ones, never joined, and clusters of equal size that mean something."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import torch
 
 from autogpt.data.batching import BatchPlan, Encoded
-from autogpt.training.mixture_batches import LatentBatch, LatentBatches, answer_clusters, windows
+from autogpt.training.mixture_batches import LatentBatch, LatentBatches, answer_clusters
 
 
 def _row(ids: list[int], first_answer: int = 1) -> Encoded:
     answers = np.arange(len(ids)) >= first_answer
     return Encoded(np.array(ids, dtype=np.int32), answers.astype(np.float32), "r", len(ids), answers)
-
-
-@pytest.mark.parametrize("length", [2, 7, 8, 9, 15, 16, 30])
-def test_windows_predict_every_token_of_a_document_once(length: int) -> None:
-    row = _row(list(range(length)))
-    cut = windows([row], 8)
-    assert all(2 <= len(one.ids) <= 8 for one in cut)
-    predicted = [int(token) for one in cut for token in one.ids[one.weights > 0]]
-    assert predicted == list(range(1, length))
-    for before, after in itertools.pairwise(cut):
-        assert before.ids[-1] == after.ids[0]
-        assert not after.answers[0]
-    if length <= 8:
-        assert cut[0] is row
-
-
-def test_windows_never_join_documents() -> None:
-    cut = windows([_row([1] * 5), _row([2] * 12)], 8)
-    assert [set(one.ids.tolist()) for one in cut] == [{1}, {2}, {2}]
 
 
 def test_packed_plans_are_unpacked() -> None:

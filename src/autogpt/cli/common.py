@@ -28,6 +28,7 @@ __all__ = [
     "ModelArgument",
     "QuietFlag",
     "SetOption",
+    "TaskOption",
     "adapting",
     "console",
     "emit",
@@ -66,7 +67,10 @@ ModelArgument = Annotated[
     typer.Argument(metavar="MODEL", help="A trained model's name, or a model folder.", autocompletion=complete_model),
 ]
 
-
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", help="Which task of a model that does several; MODEL/NAME says the same."),
+]
 AdaptOption = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ __all__ = ["evaluate"]
 def evaluate(
     model: common.ModelArgument,
     data: Annotated[str, typer.Option("--data", metavar="FILE", help="Rows with answers, shaped as in training.")],
+    task: common.TaskOption = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Also read the rows in order, learning from each after it was scored.")
     ] = False,
@@ -26,7 +27,7 @@ def evaluate(
 
     from autogpt.model import load
 
-    scores = load(model).evaluate(source, adapt=adapt)
+    scores = load(model, task).evaluate(source, adapt=adapt)
     if as_json:
         common.emit(scores)
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,20 +15,28 @@ from autogpt.cli.text import Text, language_for
 if TYPE_CHECKING:
     from autogpt.config import RunConfig
     from autogpt.model import Model
+    from autogpt.model_several import MultitaskModel
 
 __all__ = ["fit", "outcome", "watch"]
 
 
 def fit(
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Rows to learn from: JSONL, CSV, TSV, TXT, Parquet. Repeat it, or name a YAML of tasks, for several.",
+        ),
+    ],
     description: Annotated[
         str, typer.Argument(metavar="DESCRIPTION", help="The task in one sentence, Chinese or English.")
-    ],
-    data: Annotated[
-        str, typer.Option("--data", metavar="FILE", help="Rows to learn from: JSONL, CSV, TSV, TXT, Parquet.")
-    ],
+    ] = "",
     test: Annotated[
-        str | None,
-        typer.Option("--test", metavar="FILE", help="Rows to be judged on; without it some are sealed away."),
+        list[str] | None,
+        typer.Option(
+            "--test", metavar="FILE", help="Rows to be judged on, one file for each --data; or some are sealed."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the model; made from the task if not given.")
@@ -57,11 +65,11 @@ def fit(
     settings = _settings(config, overrides or [], budget=budget, base=base, sampler=sampler)
     # here already, so that a slip of the finger costs no import of torch
     parse_budget(settings.budget, settings.price_per_hour)
-    rows = common.existing(data, "--data")
-    test_rows = None if test is None else common.existing(test, "--test")
+    rows = [common.existing(file, "--data") for file in data]
+    test_rows = [common.existing(file, "--test") for file in test or ()]
     text = Text(language_for(description))
 
-    def work(view: QuietView) -> Model:
+    def work(view: QuietView) -> Model | MultitaskModel:
         from autogpt import pipeline
 
         return pipeline.fit(
@@ -87,13 +95,15 @@ def _settings(
     return settings
 
 
-def watch(work: Callable[[QuietView], Model], text: Text, *, quiet: bool) -> tuple[Model, QuietView]:
+def watch(
+    work: Callable[[QuietView], Model | MultitaskModel], text: Text, *, quiet: bool
+) -> tuple[Model | MultitaskModel, QuietView]:
     """Run `work` under the view that fits standard error."""
     with view_for(text, quiet=quiet) as view:
         return work(view), view
 
 
-def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None:
+def outcome(model: Model | MultitaskModel, view: QuietView, text: Text, *, as_json: bool) -> None:
     """Print how it ended: the JSON document, or the model, its score beside the best baseline and what to do next."""
     from autogpt.pipeline import fit_summary
 
@@ -111,6 +121,7 @@ def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None
     rows = [
         (text("model"), f"{summary['model']}  ({summary['model_dir']})"),
         (text("result"), f"{score} {text('on_rows', n=metric.get('n'))}"),
+        *_of_tasks(summary.get("tasks") or {}),
         (text("beside"), str(summary.get("verdict") or "")),
         (text("report"), str(done.get("report", ""))),
         (text("took"), took if done else ""),
@@ -119,3 +130,13 @@ def outcome(model: Model, view: QuietView, text: Text, *, as_json: bool) -> None
     ]
     for line in show.fields(rows, indent=""):
         common.say(line)
+
+
+def _of_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A line for each of several tasks: its metric, and how that stands to its best baseline."""
+    lines = []
+    for name, fit in tasks.items():
+        metric = fit["metric"]
+        score = f"{metric['name']} {show.number(metric['value'])} {show.interval(metric.get('ci95'))}".rstrip()
+        lines.append((name, f"{score}  {fit.get('verdict') or ''}"))
+    return lines

@@ -50,6 +50,7 @@ def generate(
         str | None,
         typer.Option("--schema", metavar="FILE.json", help="Write JSON that is valid under this JSON schema."),
     ] = None,
+    task: common.TaskOption = None,
     adapt: common.AdaptOption = None,
     overrides: SamplingOption = None,
     as_json: common.JsonFlag = False,
@@ -61,14 +62,14 @@ def generate(
     sampling = sampling_of(given, overrides)
     _check_together(file, text, out, {"--schema": schema, "--adapt": adapt}, stream=stream, as_json=as_json)
     if file is not None:
-        _file_mode(model, file, out, sampling, as_json=as_json, quiet=quiet)
+        _file_mode((model, task), file, out, sampling, as_json=as_json, quiet=quiet)
         return
     asked = _standard_input() if text in (None, "-") else str(text)
     wanted = None if schema is None else _schema(common.existing(schema, "--schema"))
 
     from autogpt.model import load
 
-    loaded = load(model)
+    loaded = load(model, task)
     if wanted is not None:
         from autogpt.generation.grammar import json_schema
 
@@ -168,7 +169,9 @@ def readable(answer: Mapping[str, Any]) -> str:
     return f"{head}\n  " + "  ".join(f"{label} {probability:.1%}" for label, probability in best)
 
 
-def _file_mode(model: str, file: str, out: str | None, sampling: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+def _file_mode(
+    model: tuple[str, str | None], file: str, out: str | None, sampling: dict[str, Any], *, as_json: bool, quiet: bool
+) -> None:
     source = common.existing(file, "--file")
     target = None if out is None else _writable(out)
     started = time.monotonic()
@@ -176,7 +179,7 @@ def _file_mode(model: str, file: str, out: str | None, sampling: dict[str, Any],
     from autogpt.model import load
     from autogpt.store.artifacts import write_atomic
 
-    loaded = load(model)
+    loaded = load(*model)
     rows = predict_file(loaded, source, sampling, quiet=quiet)
     lines = "".join(json.dumps(common.plain(row), ensure_ascii=False) + "\n" for row in rows)
     if target is not None:

@@ -76,7 +76,8 @@ class Progress:
                 self._forget_training()
             case "pipeline.understood":
                 spec = data.get("spec", {})
-                self.metric, self.direction = str(spec.get("metric", "")), str(spec.get("direction", "max"))
+                several = "mean_score" if spec.get("tasks") else ""
+                self.metric, self.direction = str(spec.get("metric", several)), str(spec.get("direction", "max"))
             case "pipeline.done":
                 self.done = dict(data)
             case "training.step":
@@ -187,9 +188,15 @@ class LinesView(QuietView):
 def said(event: Event, text: Text) -> list[str]:
     """The lines an event is worth, in both views; none for most."""
     data = event.data
+    if (task := data.get("task")) and isinstance(task, str):
+        own = Event(event.kind, {name: value for name, value in data.items() if name != "task"}, event.time_s)
+        return [f"{task}: {line}" for line in said(own, text)]
     match event.kind:
         case "pipeline.understood":
-            return show.understood(data.get("spec", {}), text)
+            spec = data.get("spec", {})
+            tasks = spec.get("tasks") or {}
+            several = [f"{name}: {line}" for name, one in tasks.items() for line in show.understood(one, text)]
+            return several or show.understood(spec, text)
         case "pipeline.known_task":
             created = data.get("created", "")
             created = show.when(created) if isinstance(created, int | float) else str(created)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,8 +76,12 @@ def show_model(
     quiet: common.QuietFlag = False,
 ) -> None:
     """One model: its task, its scores, its folder."""
-    from autogpt.model import load
+    from autogpt.model import load, located, tasks_of
 
+    folder, name, task = located(model)
+    if tasks_of(folder) and task is None:
+        _show_tasks(folder, name, as_json=as_json)
+        return
     found = load(model)
     n_bytes = sum(file.stat().st_size for file in found.folder.rglob("*") if file.is_file())
     summary = found.recipe["fit"]
@@ -94,6 +99,38 @@ def show_model(
         ("baselines", baselines),
         ("made by", show.configuration(summary.get("best_config") or {})),
         ("folder", f"{found.folder} ({show.size(n_bytes)})"),
+        ("run", str(summary.get("run") or "")),
+    ]
+    for line in show.fields(facts, indent=""):
+        common.say(line)
+
+
+def _show_tasks(folder: Path, name: str | None, *, as_json: bool) -> None:
+    """A model of several tasks: what it does, how well, and which tasks share weights."""
+    from autogpt.model_several import MultitaskModel
+
+    found = MultitaskModel(folder, name=name)
+    summary, n_bytes = found.recipe["fit"], sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if as_json:
+        common.emit({**summary, "model": found.name, "model_dir": str(folder), "bytes": n_bytes})
+        return
+    rows = []
+    for task, fit in summary.get("tasks", {}).items():
+        metric = fit["metric"]
+        rows.append(
+            (
+                f"{found.name}/{task}",
+                fit["task"]["kind"],
+                metric["name"],
+                metric["value"],
+                show.interval(metric.get("ci95")),
+            )
+        )
+    common.say_table(show.table(["task", "kind", "metric", "value", "95 % interval"], rows))
+    facts = [
+        ("one model for", "; ".join(", ".join(group) for group in summary.get("groups") or [found.tasks])),
+        ("why", str(summary.get("verdict") or summary.get("unfinished") or "")),
+        ("folder", f"{folder} ({show.size(n_bytes)})"),
         ("run", str(summary.get("run") or "")),
     ]
     for line in show.fields(facts, indent=""):

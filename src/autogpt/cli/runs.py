@@ -17,6 +17,7 @@ from autogpt.errors import BadInput
 
 if TYPE_CHECKING:
     from autogpt.model import Model
+    from autogpt.model_several import MultitaskModel
     from autogpt.store.database import RunRow, TrialRow
 
 __all__ = ["app"]
@@ -166,7 +167,8 @@ def _compared(row: RunRow) -> dict[str, Any]:
         report = json.loads(RunFolder(row.folder).report_json.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"run {row.id} has no report", found=state_of(row), expected="finished runs") from error
-    main = next(score for score in report["scores"] if score["name"] == report["primary"])
+    # A report of several tasks has a mean in the place of one task's metrics.
+    main = report.get("mean") or next(score for score in report["scores"] if score["name"] == report["primary"])
     return {
         "run": row.id,
         "task": report["description"],
@@ -175,7 +177,7 @@ def _compared(row: RunRow) -> dict[str, Any]:
         "score": round(main["value"], 4),
         "ci95": [round(end, 4) for end in main["ci95"]],
         "verdict": report["verdict"],
-        "trials": len(report["trials"]),
+        "trials": len(report.get("trials") or ()),
         "winner": report["reasons"].get("winner", ""),
         "seconds": round(sum(report["stages"].values())),
         "model": report["model"],
@@ -236,7 +238,7 @@ def resume_run(
         row = _unfinished(store.runs()) if run is None else store.run(run)
     text = Text(language_for(str(row.config.get("description", ""))))
 
-    def work(view: QuietView) -> Model:
+    def work(view: QuietView) -> Model | MultitaskModel:
         from autogpt import pipeline
 
         return pipeline.resume(row.id, consumers=(view,))
@@ -248,6 +250,7 @@ def resume_run(
 def _unfinished(rows: Sequence[RunRow]) -> RunRow:
     """The newest run that was interrupted or lost. Raises BadInput when there is none."""
     for row in rows:
-        if row.state in ("interrupted", "running"):  # the store refuses one that is really at work
+        within = "parent" in row.config  # its run takes it up again
+        if row.state in ("interrupted", "running") and not within:  # the store refuses one that is really at work
             return row
     raise BadInput("no run to resume", todo="autogpt runs list shows all runs")

@@ -145,7 +145,7 @@ def _writer(model: str, endpoint: str | None, settings: WritingSettings) -> Writ
     loaded = load(model)
     require_free_text(loaded.spec, loaded.name)
     use_one_thread(loaded.engine)
-    identity = f"{loaded.name} {fingerprint(loaded.folder)}"
+    identity = f"{loaded.name} {fingerprint(loaded.weights_folder)}"
     return ModelWriter(
         loaded.engine,
         loaded.spec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,11 +19,11 @@ from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.tasks.templates import render
 from autogpt.types import Example, Segment
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "Texts"]
 
 
-class Corpus:
-    """The training split of `dataset`, rendered once and encoded on demand.
+class Texts(ABC):
+    """The rendered training rows of one task or of several, and the tokenizers for them, each made once.
 
     Tokenizers are trained on the training split only; validation and test rows never shape a vocabulary.
 
@@ -30,26 +31,25 @@ class Corpus:
         shared: what an objective has computed from the rows and keeps for later trials of the run.
     """
 
-    def __init__(self, spec: TaskSpec, dataset: Dataset) -> None:
-        self.spec, self.dataset = spec, dataset
+    def __init__(self) -> None:
         self.shared: dict[Hashable, Any] = {}
         self._tokenizers: dict[int, Any] = {}
         self._base_tokenizers: dict[Path, Any] = {}
-        self._encoded: dict[tuple[int, float, int], list[Encoded]] = {}
 
     @property
+    @abstractmethod
+    def parts(self) -> tuple[Corpus, ...]:
+        """The corpus of each task, in the order of the tasks."""
+
+    @property
+    @abstractmethod
     def packed(self) -> bool:
         """Whether rows are joined to full sequences: where every token counts, as in plain continuation."""
-        return self.spec.kind is TaskKind.GENERATION
 
-    @cached_property
-    def examples(self) -> list[Example]:
-        """What is learnt: the training rows, each once for every answer that it accepts."""
-        return [taught for example in self.dataset.train for taught in _with_every_answer(self.spec, example)]
-
-    @cached_property
+    @property
+    @abstractmethod
     def segments(self) -> list[tuple[Segment, ...]]:
-        return [render(self.spec, example, answer=True) for example in self.examples]
+        """The training rows as they are read and learnt."""
 
     @cached_property
     def characters(self) -> int:
@@ -69,6 +69,40 @@ class Corpus:
             self._base_tokenizers[folder] = AutoTokenizer.from_pretrained(folder)
         return self._base_tokenizers[folder]
 
+    def lengths(self, tokenizer: Any, sample: int = 500) -> tuple[int, int]:
+        """(99th percentile of the tokens of a row, the same of its answer), over a sample of the training split."""
+        rows = self.segments[:: max(1, len(self.segments) // sample)]
+        encoded = encode_all(tokenizer, rows, max_tokens=2**30)
+        totals = [len(row.ids) for row in encoded]
+        answers = [int(row.answer_mask().sum()) for row in encoded]
+        return int(np.percentile(totals, 99)), int(np.percentile(answers, 99))
+
+
+class Corpus(Texts):
+    """The training split of `dataset`, rendered once and encoded on demand."""
+
+    def __init__(self, spec: TaskSpec, dataset: Dataset) -> None:
+        super().__init__()
+        self.spec, self.dataset = spec, dataset
+        self._encoded: dict[tuple[int, float, int], list[Encoded]] = {}
+
+    @property
+    def parts(self) -> tuple[Corpus, ...]:
+        return (self,)
+
+    @property
+    def packed(self) -> bool:
+        return self.spec.kind is TaskKind.GENERATION
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """What is learnt: the training rows, each once for every answer that it accepts."""
+        return [taught for example in self.dataset.train for taught in _with_every_answer(self.spec, example)]
+
+    @cached_property
+    def segments(self) -> list[tuple[Segment, ...]]:
+        return [render(self.spec, example, answer=True) for example in self.examples]
+
     def encoded(self, tokenizer: Any, context: int, prompt_weight: float) -> Sequence[Encoded]:
         """The training rows as ids. Packed corpora keep whole rows; others are cut to `context`."""
         limit = 2**30 if self.packed else context
@@ -79,14 +113,6 @@ class Corpus:
                 tokenizer, self.segments, max_tokens=limit, prompt_weight=prompt_weight, ids=names
             )
         return self._encoded[key]
-
-    def lengths(self, tokenizer: Any, sample: int = 500) -> tuple[int, int]:
-        """(99th percentile of the tokens of a row, the same of its answer), over a sample of the training split."""
-        rows = self.segments[:: max(1, len(self.segments) // sample)]
-        encoded = encode_all(tokenizer, rows, max_tokens=2**30)
-        totals = [len(row.ids) for row in encoded]
-        answers = [int(row.answer_mask().sum()) for row in encoded]
-        return int(np.percentile(totals, 99)), int(np.percentile(answers, 99))
 
 
 def _with_every_answer(spec: TaskSpec, example: Example) -> list[Example]:

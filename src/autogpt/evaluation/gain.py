@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from autogpt.evaluation.metrics import Array, get_metric, ratio
+from autogpt.evaluation.joint import MeanScore
+from autogpt.evaluation.metrics import Array, Metric, ratio
 from autogpt.evaluation.resampling import Value, randomization_p_value
 
 __all__ = [
@@ -73,20 +74,21 @@ class Gain:
         return f"Δ={self.difference:+.4g}, p={self.p_value:.2g}{corrected}{noise}, {self.rows} validation rows"
 
 
-def gain_of(metric: str, best: Array, default: Array, *, trials: int, pace: float = math.inf) -> Gain:
+def gain_of(score: Metric, best: Array, default: Array, *, trials: int, pace: float = math.inf) -> Gain:
     """The gain of one table of row statistics over another, by the metric.
 
     Args:
-        metric: its name; the tables are what its `rows` gave, and rows that only one of them has are left out.
+        score: the metric; the tables are what its `rows` gave, and rows that only one of them has are left out.
         trials: how many trials, the default aside, could have been the best.
         pace: how much the metric moves in a step of training where the two stand; infinite when that is not known.
     """
-    measure = get_metric(metric)
-    sign = 1 if measure.higher_is_better else -1
-    if metric == "bits_per_byte":
-        return _gain(measure.value, best, default, sign, SEED_NOISE, trials)
-    gain = _gain(measure.value, best, default, sign, 0.0, trials)
-    noise = min(HIT_SEED_NOISE.get(metric, 0.0), max(LEAST_HIT_NOISE, JITTER_STEPS * pace))
+    sign = 1 if score.higher_is_better else -1
+    if isinstance(score, MeanScore):
+        best, default = score.paired(best, default)
+    if score.name == "bits_per_byte":
+        return _gain(score.value, best, default, sign, SEED_NOISE, trials)
+    gain = _gain(score.value, best, default, sign, 0.0, trials)
+    noise = min(HIT_SEED_NOISE.get(score.name, 0.0), max(LEAST_HIT_NOISE, JITTER_STEPS * pace))
     return replace(gain, seed_noise=_luckiest(trials) * noise)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from autogpt.evaluation.report import RunReport
@@ -9,12 +10,17 @@ from autogpt.evaluation.report_html import to_html
 from autogpt.evaluation.report_markdown import to_markdown
 from autogpt.store.artifacts import write_atomic
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_texts"]
 
 
 def write_report(folder: Path, report: RunReport) -> dict[str, Path]:
     """Write the three files into `folder`, each whole or not at all; returns {"json", "md", "html"} → path."""
-    texts = {"json": report.model_dump_json(indent=2) + "\n", "md": to_markdown(report), "html": to_html(report)}
+    json = report.model_dump_json(indent=2) + "\n"
+    return write_texts(folder, {"json": json, "md": to_markdown(report), "html": to_html(report)})
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> dict[str, Path]:
+    """Write each text as `report.KIND` into `folder`, whole or not at all; returns kind → path."""
     paths = {kind: folder / f"report.{kind}" for kind in texts}
     for kind, path in paths.items():
         write_atomic(path, texts[kind])

@@ -23,7 +23,11 @@ from types import ModuleType
 
 __all__ = ["install"]
 
-_OURS = {"autogpt": ("autogpt.models.gpt", "GPT"), "autogpt_latent": ("autogpt.models.latent", "LatentGPT")}
+_OURS = {
+    "autogpt": ("autogpt.models.gpt", "GPT"),
+    "autogpt_latent": ("autogpt.models.latent", "LatentGPT"),
+    "autogpt_multitask": ("autogpt.models.multitask", "MultitaskGPT"),
+}
 """Model type → the file of its classes, and what their names begin with."""
 _SERVED = {f"transformers.models.{model_type}": file for model_type, (file, _) in _OURS.items()}
 _CONFIGURATIONS = "transformers.models.auto.configuration_auto"

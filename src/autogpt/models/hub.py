@@ -37,6 +37,7 @@ from autogpt.models.adapters import merge
 from autogpt.models.gpt import GPT, GPTModel
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.latent import LatentGPT, LatentGPTConfig, LatentGPTModel
+from autogpt.models.multitask import MultitaskGPT, MultitaskGPTConfig, MultitaskGPTModel
 from autogpt.store.artifacts import sync
 
 __all__ = [
@@ -81,6 +82,9 @@ def register() -> None:
     AutoConfig.register("autogpt_latent", LatentGPTConfig, exist_ok=True)
     AutoModel.register(LatentGPTConfig, LatentGPTModel, exist_ok=True)
     AutoModelForCausalLM.register(LatentGPTConfig, LatentGPT, exist_ok=True)
+    AutoConfig.register("autogpt_multitask", MultitaskGPTConfig, exist_ok=True)
+    AutoModel.register(MultitaskGPTConfig, MultitaskGPTModel, exist_ok=True)
+    AutoModelForCausalLM.register(MultitaskGPTConfig, MultitaskGPT, exist_ok=True)
 
 
 def as_llama(model: PreTrainedModel) -> LlamaForCausalLM:

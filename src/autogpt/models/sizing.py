@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from autogpt.errors import ConfigError
 from autogpt.models.gpt_config import GATE_INPUTS, GPTConfig
 from autogpt.models.latent_config import LatentGPTConfig
+from autogpt.models.multitask_config import MultitaskGPTConfig
 
 __all__ = [
     "activation_bytes",
@@ -154,7 +155,7 @@ def _norm_weights(config: GPTConfig) -> int:
 
 
 def parameters_without_embeddings(config: GPTConfig) -> int:
-    """Parameters of all layers and norms: everything but token embeddings, learned positions and the head."""
+    """Parameters of all layers and norms: everything but token and task embeddings, learned positions and the head."""
     norms = 2 * _norm_weights(config) + (2 * config.head_dim if config.qk_norm else 0)
     if config.bias:
         inner = (2 if config.mlp == "swiglu" else 1) * config.intermediate_size
@@ -163,16 +164,31 @@ def parameters_without_embeddings(config: GPTConfig) -> int:
     gates = with_values * min(GATE_INPUTS, config.hidden_size) * (config.kv_size // config.head_dim)
     scalars = 2 * config.num_hidden_layers if config.residual_scalars else 0
     shared = config.num_hidden_layers * (_layer_weights(config) + norms) + _norm_weights(config) + gates + scalars
-    return shared + (_latent_weights(config) if isinstance(config, LatentGPTConfig) else 0)
+    if isinstance(config, LatentGPTConfig):
+        return shared + _latent_weights(config)
+    return shared + (_task_weights(config) if isinstance(config, MultitaskGPTConfig) else 0)
+
+
+def _low_rank_weights(config: GPTConfig, layers: int, rank: int, outer: int) -> int:
+    """Of low-rank parts with `outer` outer matrices each, in the products q, v, up and down of so many layers."""
+    inputs = 3 * config.hidden_size + config.intermediate_size
+    outputs = 2 * config.hidden_size + config.kv_size + config.intermediate_size
+    return layers * rank * (inputs + outer * outputs)
 
 
 def _latent_weights(config: LatentGPTConfig) -> int:
     """What the components of a mixture have beside their shared weights, and the prior."""
     d, M, layers = config.hidden_size, config.latents, config.latent_layers or 0
-    inputs = 3 * d + config.intermediate_size
-    outputs = 2 * d + config.kv_size + config.intermediate_size
     gains = (2 * layers + 1) * M * d
-    return layers * config.latent_rank * (inputs + M * outputs) + gains + M * (d + 1)
+    return _low_rank_weights(config, layers, config.latent_rank, M) + gains + M * (d + 1)
+
+
+def _task_weights(config: MultitaskGPTConfig) -> int:
+    """What the tasks have beside their shared weights and embeddings: adapters, their mix, variances."""
+    M, layers = config.adapters or 0, config.num_hidden_layers
+    mix = M * (config.tasks + layers * M) if config.sharing == "attention" else 0
+    own = _low_rank_weights(config, layers, config.adapter_rank, M) if M else 0
+    return own + mix + (config.tasks if config.uncertainty else 0)
 
 
 def parameters(config: GPTConfig) -> int:
@@ -180,6 +196,8 @@ def parameters(config: GPTConfig) -> int:
     tables = config.vocab_size * (1 if config.tie_word_embeddings else 2)
     if config.position == "learned":
         tables += config.max_position_embeddings
+    if isinstance(config, MultitaskGPTConfig):
+        tables += config.tasks
     with_values = sum(map(config.has_value_embedding, range(config.num_hidden_layers)))
     return (
         parameters_without_embeddings(config)
@@ -195,15 +213,17 @@ def flops_per_token(config: GPTConfig, context: int) -> int:
     attention over the whole row, as if it were not causal. Element-wise work is not counted.
 
     Of a latent-variable model each token trains one component, after a forward pass of all of them says which
-    (`training.mixture`).
+    (`training.mixture`). Of a multi-task model each token passes one adapter.
     """
     d, layers = config.hidden_size, config.num_hidden_layers
     body = 6 * layers * _layer_weights(config) + 12 * layers * context * d
     if isinstance(config, LatentGPTConfig):
         last, M = config.latent_layers or 0, config.latents
-        own = last * config.latent_rank * (5 * d + config.kv_size + 2 * config.intermediate_size)
+        own = _low_rank_weights(config, last, config.latent_rank, 1)
         read = layers - last + M * last
         body += 6 * own + 2 * (read * _layer_weights(config) + M * own) + 4 * read * context * d
+    if isinstance(config, MultitaskGPTConfig) and config.adapters:
+        body += 6 * _low_rank_weights(config, layers, config.adapter_rank, 1)
     return body + head_flops(config)
 
 
@@ -225,6 +245,8 @@ def activation_bytes(config: GPTConfig, tokens: int) -> int:
     probabilities = 2 * config.num_attention_heads * config.max_position_embeddings
     feed_forward = 2 * (4 if config.mlp == "swiglu" else 3) * config.intermediate_size
     layer = residual + products + keys + probabilities + feed_forward
+    if isinstance(config, MultitaskGPTConfig) and config.adapters:
+        layer += 2 * 4 * config.adapter_rank  # the bf16 input of the outer matrices
     if not isinstance(config, LatentGPTConfig):
         return tokens * (config.num_hidden_layers * layer + 6 * d)
     own = 2 * (2 * d + 4 * config.latent_rank)  # the bf16 input of both norms' gains and of the outer matrices

@@ -6,12 +6,13 @@ that are not searched at all unless they are named (`Space.optional`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from autogpt.search.space import Choice, Float, Int, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["LONGEST_CONTEXT", "METHODS", "SCRATCH", "Bases", "space_for"]
+__all__ = ["JOINT_PARAMETERS", "LONGEST_CONTEXT", "METHODS", "SCRATCH", "Bases", "space_for", "space_for_several"]
 
 SCRATCH = "scratch"
 METHODS = ("full", "last_k", "lora")
@@ -102,6 +103,72 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
         parameters += _from_base(bases, probe=spec.is_label_task)
     features = _features(writes=not spec.is_label_task) if scratch else ()
     return Space(tuple(parameters), (_context(bases, scratch=scratch), *features))
+
+
+def space_for_several(
+    specs: Sequence[TaskSpec], characters: Sequence[int], bases: Bases | None = None, *, scratch: bool = True
+) -> Space:
+    """The space for one model that does several tasks: that of the task which asks for most of a model, and how the
+    tasks share it. A hidden choice and preference pairs are for single tasks.
+
+    Args:
+        specs: the tasks.
+        characters: of each task's rendered training text. The vocabulary is for all of it, the width for the largest.
+        bases, scratch: as in `space_for`.
+    """
+    hardest = min(specs, key=_rank)
+    space = space_for(hardest, sum(characters), bases, scratch=scratch)
+    shared = (
+        Parameter(
+            "sharing",
+            Choice(("shared", "own", "attention")),
+            "shared",
+            None,
+            "all weights shared, adapters of each task's own beside them, or attention over all tasks' adapters",
+        ),
+        Parameter(
+            "mixing_temperature",
+            Choice((1, 2, 4)),
+            2,
+            None,
+            "1: rows in proportion to each task's; more: the same number of each",
+            Float(1.0, 100.0, log=True),
+        ),
+        Parameter(
+            "row_balance", Choice((0.0, 0.5, 1.0)), 0.5, None, "0: every token counts; 1: every row", Float(0.0, 1.0)
+        ),
+        Parameter(
+            "task_losses",
+            Choice(("sum", "uncertainty", "pcgrad")),
+            "sum",
+            None,
+            "how losses add up: their sum, weighted by learnt uncertainty, or with conflicting gradients projected",
+        ),
+    )
+    width = _width(max(characters))
+    changed = {"width": (_WIDTHS, width), "tokens_per_step": (_STEPS, _JOINT_STEP)}
+    kept = []
+    for one in space.parameters:
+        if one.name in changed:
+            values, default = changed[one.name]
+            one = replace(one, dimension=_around(values, default), default=default)
+        if one.name != "objective":
+            kept.append(one)
+    return Space((*kept, *shared), tuple(one for one in space.optional if one.name not in _OF_SINGLE_TASKS))
+
+
+JOINT_PARAMETERS = ("sharing", "mixing_temperature", "row_balance", "task_losses")
+"""What a space of several tasks has and one of a single task has not."""
+_OF_SINGLE_TASKS = ("latents",)
+_JOINT_STEP = 2048
+"""Padded tokens of a step that several tasks share; with half as many, each task's part of a gradient is noise
+(benchmarks/results/multitask.md)."""
+
+
+def _rank(spec: TaskSpec) -> int:
+    """0 for what asks most of a model: continuing text, then writing what repeats the prompt, then other writing."""
+    ranks = (spec.kind is TaskKind.GENERATION, spec.kind in _COPYING, not spec.is_label_task)
+    return ranks.index(True) if any(ranks) else len(ranks)
 
 
 def _from_scratch(kind: TaskKind, characters: int) -> list[Parameter]:

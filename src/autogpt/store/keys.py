@@ -18,12 +18,22 @@ def task_key(spec: Mapping[str, Any], fingerprint: str) -> str:
 
     Args:
         spec: `TaskSpec.model_dump(mode="json")`; kind, input and output fields, labels (in any order) and metric count.
+            Of several tasks, `tasks`: name → that.
         fingerprint: of the data's content.
     """
-    essentials = {name: spec.get(name) for name in ESSENTIALS}
-    essentials["labels"] = sorted(essentials["labels"] or [])
+    tasks: Mapping[str, Mapping[str, Any]] | None = spec.get("tasks")
+    essentials: Any = _essentials(spec)
+    if tasks is not None:
+        essentials = {name: _essentials(task) for name, task in tasks.items()}
+        if weights := spec.get("weights"):
+            essentials = [essentials, weights]
     text = json.dumps([essentials, fingerprint], sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(unicodedata.normalize("NFC", text).encode()).hexdigest()[:16]
+
+
+def _essentials(spec: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: spec.get(name) for name in ESSENTIALS}
+    return {**found, "labels": sorted(found["labels"] or [])}
 
 
 def slug(text: str, limit: int = 40) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from autogpt.config import SearchConfig, TrainingConfig, format_bytes
 from autogpt.data.batching import encode_all
-from autogpt.data.corpus import Corpus
+from autogpt.data.corpus import Texts
 from autogpt.errors import ConfigError
 from autogpt.models.sizing import parameters
 from autogpt.search.dimensions import Choice, ends
@@ -76,7 +76,7 @@ class Admission:
         ceilings: what the user allows.
     """
 
-    corpus: Corpus
+    corpus: Texts
     bases: Mapping[str, Start]
     options: TrainingConfig
     precision: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,16 @@ import torch
 
 from autogpt.config import TrainingConfig
 from autogpt.data.batching import Batches, BatchPlan, Encoded
-from autogpt.data.corpus import Corpus
+from autogpt.data.corpus import Corpus, Texts
+from autogpt.data.joint_batches import JointBatches
+from autogpt.data.joint_corpus import JointCorpus, Mixing
 from autogpt.errors import ConfigError, ModelError, TrainingError
 from autogpt.models.adapters import add_lora
 from autogpt.models.gpt import GPT
 from autogpt.models.gpt_config import GPTConfig
 from autogpt.models.hub import as_gpt, load_model
 from autogpt.models.latent import LatentGPT, LatentGPTConfig
+from autogpt.models.multitask import MultitaskGPT
 from autogpt.models.sizing import shape_of
 from autogpt.models.trimming import trim_model
 from autogpt.training.frozen_trunk import Keep, TopObjective, TrunkBatches, freeze_trunk
@@ -24,14 +27,32 @@ from autogpt.training.loop import Objective, TrainSettings, TrainState, start
 from autogpt.training.machine import Machine
 from autogpt.training.mixture import Mixture
 from autogpt.training.mixture_batches import LatentBatches
+from autogpt.training.multitask import Projected, narrowed_loss, uncertainty_loss
 from autogpt.training.objectives import weighted_token_loss
 from autogpt.training.preference import dpo_training
 from autogpt.training.starts import Start
 
-__all__ = ["Candidate", "build", "context_of", "shape_in"]
+__all__ = ["Answering", "Candidate", "build", "context_of", "shape_in"]
 
 _MIXING_STEPS = 1000
 """Most steps in which the components of a mixture find their rows (`Mixture.progress`): trials end by the clock."""
+
+
+@dataclass(slots=True)
+class Answering:
+    """How a model answers the rows of a task.
+
+    Attributes:
+        max_new_tokens: longest answer worth waiting for (99th percentile of the training answers and a margin).
+        repetition_penalty: of its greedy answers; tuned when training is over.
+        temperature: of its label probabilities (temperature scaling); fitted when training is over.
+        adaptation: how it adapts to a text, as plain JSON; tuned when training is over, empty where it does not.
+    """
+
+    max_new_tokens: int
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    adaptation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -40,11 +61,8 @@ class Candidate:
 
     Attributes:
         context: longest sequence it is trained on.
-        max_new_tokens: longest answer worth waiting for (99th percentile of the training answers and a margin).
+        answering: how it answers, for each task.
         max_steps: optimizer steps of the `epochs` that the configuration allows.
-        repetition_penalty: of its greedy answers; tuned when training is over.
-        temperature: of its label probabilities (temperature scaling); fitted when training is over.
-        adaptation: how it adapts to a text, as plain JSON; tuned when training is over, empty where it does not.
         objective: what is minimised.
     """
 
@@ -54,11 +72,8 @@ class Candidate:
     settings: TrainSettings
     state: TrainState
     context: int
-    max_new_tokens: int
+    answering: tuple[Answering, ...]
     max_steps: int
-    repetition_penalty: float = 1.0
-    temperature: float = 1.0
-    adaptation: dict[str, Any] = field(default_factory=dict)
     objective: Objective = weighted_token_loss
 
 
@@ -147,8 +162,10 @@ def _with_trunk(
     return kept, objective
 
 
-def _batches(rows: Sequence[Encoded], plan: BatchPlan, pad_id: int, shape: GPTConfig, corpus: Corpus) -> Batches:
+def _batches(rows: Sequence[Encoded], plan: BatchPlan, pad_id: int, shape: GPTConfig, corpus: Texts) -> Batches:
     """The batches of a model of this shape. Those of a mixture, which take clustering, are shared by all trials."""
+    if isinstance(corpus, JointCorpus):
+        return JointBatches(rows, plan, pad_id)
     if not isinstance(shape, LatentGPTConfig):
         return Batches(rows, plan, pad_id=pad_id)
     key = ("latents", id(rows), plan, shape.latents)
@@ -158,7 +175,7 @@ def _batches(rows: Sequence[Encoded], plan: BatchPlan, pad_id: int, shape: GPTCo
     return found
 
 
-def _trial_shape(config: Mapping[str, Any], base: Start | None, size: int, context: int, corpus: Corpus) -> GPTConfig:
+def _trial_shape(config: Mapping[str, Any], base: Start | None, size: int, context: int, corpus: Texts) -> GPTConfig:
     """`shape_in`, whose error is one trial's mistake, where other values were asked for too."""
     try:
         shape = shape_in(config, base, vocab_size=size, context=context)
@@ -168,7 +185,7 @@ def _trial_shape(config: Mapping[str, Any], base: Start | None, size: int, conte
         if config.get("objective") == "dpo":
             todo = "ask for objective=nll or latents=1"
             raise TrainingError("a latent-variable model does not learn from preference pairs", todo=todo)
-        shape.models_prompt = corpus.packed and not corpus.spec.input_fields
+        shape.models_prompt = corpus.packed and not corpus.parts[0].spec.input_fields
     return shape
 
 
@@ -192,9 +209,33 @@ def _settings(config: Mapping[str, Any], options: TrainingConfig, machine: Machi
     )
 
 
+def _rows(config: Mapping[str, Any], corpus: Texts, tokenizer: Any, plan: BatchPlan, size: int) -> Sequence[Encoded]:
+    """The training rows; of several tasks, mixed as the configuration says. `size` is the model's vocabulary."""
+    prompt_weight = float(config.get("prompt_weight", 0.0))
+    if isinstance(corpus, JointCorpus):
+        mixing = Mixing(float(config["mixing_temperature"]), float(config["row_balance"]), plan.seed)
+        return corpus.mixed(tokenizer, size, plan.context, prompt_weight, mixing)
+    (part,) = corpus.parts
+    return part.encoded(tokenizer, plan.context, prompt_weight)
+
+
+def _several_tasks(config: Mapping[str, Any], model: GPT, tasks: int, bos_id: int) -> MultitaskGPT:
+    """A model of so many tasks around the weights of a plain one, whose texts begin with `bos_id`."""
+    model.config.bos_token_id = bos_id
+    return MultitaskGPT.from_gpt(
+        model, tasks=tasks, sharing=config["sharing"], uncertainty=config["task_losses"] == "uncertainty"
+    )
+
+
+def _objective_of_tasks(config: Mapping[str, Any], step: Callable[[], int]) -> Objective:
+    if config["task_losses"] == "uncertainty":
+        return uncertainty_loss
+    return Projected(step) if config["task_losses"] == "pcgrad" else narrowed_loss
+
+
 def build(
     config: Mapping[str, Any],
-    corpus: Corpus,
+    corpus: Texts,
     *,
     base: Start | None,
     options: TrainingConfig,
@@ -214,29 +255,33 @@ def build(
             of the run; nothing was loaded.
     """
     tokenizer = corpus.tokenizer(config["vocabulary"]) if base is None else base.tokenizer
-    longest, answer = corpus.lengths(tokenizer)
     limit = options.context if base is None else min(options.context, base.positions)
-    context, width = context_of(config, longest, limit, corpus.packed)
+    context, width = context_of(config, corpus.lengths(tokenizer)[0], limit, corpus.packed)
     shape = _trial_shape(config, base, len(tokenizer), context, corpus)
-    rows = corpus.encoded(tokenizer, context, float(config.get("prompt_weight", 0.0)))
     plan = BatchPlan(tokens_per_step=config["tokens_per_step"], context=context, packed=corpus.packed, seed=seed)
+    rows = _rows(config, corpus, tokenizer, plan, shape.vocab_size)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     batches = _batches(rows, plan, pad_id, shape, corpus)
     if base is not None:
         base.check(config, context=width, steps=batches.steps_per_epoch)
-    model = _model(config, shape, base, seed).to(machine.device)
+    model = _model(config, shape, base, seed)
+    if several := len(corpus.parts) > 1:
+        model = _several_tasks(config, model, len(corpus.parts), tokenizer.bos_token_id)
+    model = model.to(machine.device)
     objective: Objective = weighted_token_loss
-    if config.get("objective") == "dpo":
+    if isinstance(corpus, Corpus) and config.get("objective") == "dpo":
         folder, weight = base.folder if base is not None else None, float(config.get("prompt_weight", 0.0))
         batches, objective = dpo_training(
             corpus, tokenizer, plan, model, base=folder, prompt_weight=weight, precision=machine.precision
         )
-    elif base is not None and config["method"] == "last_k":
+    elif isinstance(corpus, Corpus) and base is not None and config["method"] == "last_k":
         batches, objective = _with_trunk((batches, rows), model, corpus, base, _top(config, base), machine.precision)
     settings = _settings(config, options, machine, seed)
     state, max_steps = start(model, settings), max(1, config["epochs"] * batches.steps_per_epoch)
     if isinstance(model, LatentGPT):
         objective = Mixture(lambda: state.step / min(max_steps, _MIXING_STEPS))
+    if several:
+        objective = _objective_of_tasks(config, lambda: state.step)
     return Candidate(
         model=model,
         tokenizer=tokenizer,
@@ -244,7 +289,12 @@ def build(
         settings=settings,
         state=state,
         context=context,
-        max_new_tokens=min(longest_answer, max(4, int(answer * 1.1) + 4)),
+        answering=tuple(_answering(part, tokenizer, longest_answer) for part in corpus.parts),
         max_steps=max_steps,
         objective=objective,
     )
+
+
+def _answering(part: Corpus, tokenizer: Any, longest: int) -> Answering:
+    answer = part.lengths(tokenizer)[1]
+    return Answering(min(longest, max(4, int(answer * 1.1) + 4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import os
 import platform
@@ -39,8 +40,12 @@ class Machine:
     reason: str
 
 
-def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
-    """Median seconds of a product of the shape that small GPTs spend their time in (4096 tokens, 384 → 1536)."""
+@functools.cache
+def _matmul_seconds(dtype: torch.dtype, device: str, threads: int) -> float:
+    """Median seconds of a product of the shape that small GPTs spend their time in (4096 tokens, 384 → 1536).
+
+    `threads` tells apart what is kept; they are set before.
+    """
     tokens, width, inner = _PROBE_TDF
     a_TD = torch.randn(tokens, width, device=device).to(dtype)
     w_DF = torch.randn(width, inner, device=device).to(dtype)
@@ -57,18 +62,29 @@ def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
 def probe(precision: str = "auto", threads: int | str = "auto") -> Machine:
     """Set the thread count and decide fp32 or bf16 by timing both (about 0.1 s).
 
-    bf16 means autocast: weights, norms, softmax and the loss stay in fp32.
+    bf16 means autocast: weights, norms, softmax and the loss stay in fp32. What was timed is kept for the process.
+
+    Args:
+        precision: fp32 or bf16 where that is decided already.
+        threads: how many; auto is `OMP_NUM_THREADS`, or all cores that this process may use.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = cores if threads == "auto" else int(threads)
+    count = _threads() if threads == "auto" else int(threads)
     torch.set_num_threads(count)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    seconds = {"fp32": _matmul_seconds(torch.float32, device), "bf16": _matmul_seconds(torch.bfloat16, device)}
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    seconds = {name: _matmul_seconds(kind, device, count) for name, kind in types.items()}
     gain = seconds["fp32"] / seconds["bf16"]
     # Autocast pays for casting weights and activations, so a small gain in the products alone would be lost again.
     chosen: Precision = "bf16" if precision == "bf16" or (precision == "auto" and gain > 1.3) else "fp32"
     reason = f"bf16 products are {gain:.1f} times as fast as fp32 here" if precision == "auto" else "asked for"
     return Machine(device, count, chosen, _PROBE_FLOPS / seconds[chosen], reason)
+
+
+def _threads() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

@@ -14,32 +14,13 @@ import numpy.typing as npt
 import torch
 
 from autogpt.data.batching import Batch, Batches, BatchPlan, Encoded
+from autogpt.data.mixing import windows
 
-__all__ = ["LatentBatch", "LatentBatches", "answer_clusters", "windows"]
+__all__ = ["LatentBatch", "LatentBatches", "answer_clusters"]
 
 _FEATURES, _DIRECTIONS, _ROUNDS = 2**14, 32, 10
 _MOST_CLUSTERED = 20_000
 """Rows that are clustered with equal sizes; of a larger data set an even sample, and the others join the nearest."""
-
-
-def windows(rows: Sequence[Encoded], context: int) -> list[Encoded]:
-    """Rows of at most `context` tokens that never hold two documents, each with a latent of its own.
-
-    A longer row is cut into windows that overlap by one token, so that every token but a document's first is predicted
-    once. `utf8_bytes` of a cut row are not divided: all its windows say 0.
-    """
-    cut: list[Encoded] = []
-    for row in rows:
-        if len(row.ids) <= context:
-            cut.append(row)
-            continue
-        for first in range(0, len(row.ids) - 1, context - 1):
-            part = slice(first, first + context)
-            answers, weights = row.answers[part].copy(), row.weights[part].copy()
-            if first:
-                answers[0], weights[0] = False, 0.0  # predicted at the end of the window before
-            cut.append(replace(row, ids=row.ids[part], weights=weights, answers=answers, utf8_bytes=0))
-    return cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from autogpt.config import home
 from autogpt.data.batching import Encoded, encode_all
-from autogpt.data.corpus import Corpus
+from autogpt.data.corpus import Texts
 from autogpt.errors import ModelError, TrainingError
 from autogpt.models.bases import available, describe, own_bases, resolve
 from autogpt.models.gpt_config import GPTConfig
@@ -23,7 +23,7 @@ from autogpt.tasks.spec import TaskKind
 from autogpt.training.cost import Limits, Rates, Work, free_bytes, probe_rates, replace_shape, verdict
 from autogpt.training.machine import Machine
 
-__all__ = ["Start", "bases_of", "choose_bases", "sample_of", "scored_share"]
+__all__ = ["Start", "bases_of", "choose_bases", "sample_of", "scored_share", "start_from_model"]
 
 LEAST_EPOCHS, LEAST_EPOCHS_OWN = 4.0, 2.0
 """Passes over the data that must fit the time: a trial has about a tenth of it, and must see much of the data. Bases of
@@ -40,6 +40,8 @@ LONGEST_TRIMMED_CHARACTERS = 20_000_000
 
 _LANGUAGE_TOKENS_PER_CHARACTER = {"zh": 0.9, "en": 0.4}
 """Above this a tokenizer spells a language out byte by byte: the base has hardly seen it."""
+_SMALL_VOCABULARY = 1.5
+"""Times as many of a vocabulary of some thousand entries, in the language it was made for. Judgement, not measured."""
 _TOKENS_PER_STEP, _TOP, _RANK = 1024, 1, 16
 """What methods are judged by before a configuration is known: the cheapest of each."""
 _RATE_OF_ONE = 135e6
@@ -109,7 +111,7 @@ class Start:
 
 def choose_bases(
     option: str,
-    corpus: Corpus,
+    corpus: Texts,
     machine: Machine,
     seconds: float,
     reasons: MutableMapping[str, str],
@@ -149,7 +151,8 @@ def choose_bases(
     rates: Rates | None = None
     for name in sorted(names, key=lambda name: (name not in own_bases(), name)):
         folder = resolve(name, home())
-        if (unfit := _undertrained(folder, corpus.spec.kind) or _foreign(folder, corpus)) is not None:
+        unfit = next(filter(None, (_undertrained(folder, part.spec.kind) for part in corpus.parts)), None)
+        if (unfit := unfit or _foreign(folder, corpus)) is not None:
             reasons[f"base {name}"] = f"left out: {unfit}"
             continue
         rates = rates or probe_rates(machine)
@@ -162,7 +165,33 @@ def choose_bases(
     return chosen
 
 
-def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> Bases:
+def start_from_model(folder: Path, corpus: Texts, limits: Callable[[], Limits]) -> tuple[Start | None, str]:
+    """The start from a model that this project trained for another task, with the methods that fit; and why, or why
+    there is none.
+
+    Its tokenizer was made for the other task's texts, and it reads no longer sequences than that task needed: where
+    either does not do for `corpus`, there is no start.
+
+    Args:
+        folder: of a plain model.
+        limits: gives what training may take; asked where nothing else speaks against the model, since measuring takes
+            seconds.
+
+    Raises:
+        ModelError: the folder is no model folder.
+    """
+    shape, ours = _shape(folder)
+    if not ours:
+        return None, f"{describe(folder)['architecture']} is no shape that another task's training can start from"
+    if (unfit := _foreign(folder, corpus, _SMALL_VOCABULARY)) is not None:
+        return None, unfit
+    longest, positions = corpus.lengths(corpus.base_tokenizer(folder))[0], shape.max_position_embeddings
+    if longest > positions and not corpus.packed:
+        return None, f"it reads {positions} tokens, and rows of this data have {longest}"
+    return _start(folder, corpus, limits())
+
+
+def bases_of(starts: Mapping[str, Start], corpus: Texts, *, scratch: bool) -> Bases:
     """`starts` as `space_for` takes them: the methods that any of them allows, the least depth, a rate for their size.
 
     Where training from scratch is allowed too, the search begins with a base of our own for Chinese and mixed data.
@@ -171,7 +200,8 @@ def bases_of(starts: Mapping[str, Start], corpus: Corpus, *, scratch: bool) -> B
         return Bases()
     allowed = {method for start in starts.values() for method in start.methods}
     best = next(iter(starts.values())).methods
-    ours = [name for name in starts if name in own_bases()] if corpus.spec.output_language in ("zh", "mixed") else []
+    chinese = any(part.spec.output_language in ("zh", "mixed") for part in corpus.parts)
+    ours = [name for name in starts if name in own_bases()] if chinese else []
     return Bases(
         tuple(starts),
         first=ours[0] if scratch and ours else None,
@@ -196,21 +226,22 @@ def _undertrained(folder: Path, kind: TaskKind) -> str | None:
     )
 
 
-def _foreign(folder: Path, corpus: Corpus) -> str | None:
-    """Why this base does not know the data's language; None when it seems to."""
-    fertility = _tokens(corpus.base_tokenizer(folder), corpus) / max(1, corpus.characters)
-    limit = _LANGUAGE_TOKENS_PER_CHARACTER.get(corpus.spec.output_language, 0.9)
-    if fertility > limit:
-        return f"{fertility:.2f} tokens a character of this data (limit {limit}), not its language"
+def _foreign(folder: Path, corpus: Texts, slack: float = 1.0) -> str | None:
+    """Why this base does not know the data's language; None when it seems to. `slack` times the limit is allowed."""
+    for part in corpus.parts:
+        fertility = _tokens(corpus.base_tokenizer(folder), part) / max(1, part.characters)
+        limit = round(slack * _LANGUAGE_TOKENS_PER_CHARACTER.get(part.spec.output_language, 0.9), 2)
+        if fertility > limit:
+            return f"{fertility:.2f} tokens a character of this data (limit {limit}), not its language"
     return None
 
 
-def sample_of(corpus: Corpus) -> Sequence[Any]:
+def sample_of(corpus: Texts) -> Sequence[Any]:
     """Some two hundred rendered training rows, evenly spaced."""
     return corpus.segments[:: max(1, len(corpus.segments) // 200)]
 
 
-def _tokens(tokenizer: Any, corpus: Corpus) -> float:
+def _tokens(tokenizer: Any, corpus: Texts) -> float:
     """Tokens of the training split, by a sample."""
     rows = sample_of(corpus)
     characters = max(1, sum(len(segment.text) for row in rows for segment in row))
@@ -218,9 +249,11 @@ def _tokens(tokenizer: Any, corpus: Corpus) -> float:
     return sum(len(row.ids) for row in encoded) * corpus.characters / characters
 
 
-def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, str]:
+def _start(folder: Path, corpus: Texts, limits: Limits) -> tuple[Start | None, str]:
     """The start with the methods that fit, or None; and why."""
     tokenizer, shape, ours = corpus.base_tokenizer(folder), *_shape(folder)
+    if len(corpus.parts) > 1 and not (ours and tokenizer.bos_token_id is not None):
+        return None, "several tasks need a base of our own or Llama's shape whose texts begin with a start token"
     rows = encode_all(tokenizer, sample_of(corpus), max_tokens=2**30)
     scored = scored_share(corpus, rows)
     size = shape.vocab_size if len(tokenizer) * LARGEST_SHARE_KEPT <= FLOOR else FLOOR
@@ -238,7 +271,9 @@ def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, 
     steps = max(1, round(padded / _TOKENS_PER_STEP))
     context = min(start.positions, 16 * -(-max(len(row.ids) for row in rows) // 16))
     methods, refusal, acceptance = [], "", ""
-    for method in ("full", "last_k", "lora") if ours else ("full", "lora"):
+    # Several tasks are one model's whole weights, with adapters of their own beside them.
+    possible = ("full",) if len(corpus.parts) > 1 else ("full", "last_k", "lora") if ours else ("full", "lora")
+    for method in possible:
         fits, reason = verdict(start.work(method, _TOKENS_PER_STEP, context, _TOP, _RANK), limits, steps=steps)
         if fits:
             methods.append(method)
@@ -251,7 +286,7 @@ def _start(folder: Path, corpus: Corpus, limits: Limits) -> tuple[Start | None, 
     return start, f"{methods[0]}: {acceptance}; methods {', '.join(methods)}"
 
 
-def scored_share(corpus: Corpus, rows: Sequence[Encoded]) -> float:
+def scored_share(corpus: Texts, rows: Sequence[Encoded]) -> float:
     """Share of the tokens of `rows` whose prediction is learnt."""
     if corpus.packed:
         return 1.0
@@ -282,7 +317,7 @@ def _shape(folder: Path) -> tuple[GPTConfig, bool]:
     return shape, about["architecture"] in ("LlamaForCausalLM", "GPT")
 
 
-def _trimmed(start: Start, corpus: Corpus) -> Start:
+def _trimmed(start: Start, corpus: Texts) -> Start:
     """`start` with a vocabulary cut to what the data needs, where enough of it can go; `why` says what was decided."""
     full = len(start.tokenizer)
     if full * LARGEST_SHARE_KEPT <= FLOOR:
