@@ -7,11 +7,12 @@ A line of SETS names a set of tasks: {"set": "sentiment and intents", "tasks": [
 "train": "a.jsonl", "test": "b.jsonl", "rows": 200}, …]}; `rows` cuts the training file. Every arm of a set has the same
 CPU seconds for training: `alone` shares them out equally among models of one task each, the others train one model on
 all tasks (`shared`, adapters of each task's `own`, `attention` over all adapters, `pcgrad`, `uncertainty`), and
-`transfer` trains a model of all tasks but the smallest for three quarters of the time and starts the smallest from it
-for the rest. All train the default configuration of their space from scratch, the last 30 % of the time at a falling
-rate, and the arms take turns step by step. Scored is on the test rows, by the task's own metric; scoring is not counted as time. The table's gain is relative
-to alone, its p-value that of a paired randomisation test on the rows' statistics averaged over seeds; it does not
-include the variance between seeds, which is shown beside it. What has been run is not run again.
+`transfer` trains a model of all tasks but the smallest for its share of the time and starts the smallest from it for
+the rest. All train the default configuration of their space from scratch, the last 30 % of the time at a falling rate,
+and take turns step by step. Scored is on the test rows, by the task's own metric; scoring is not counted as time. The
+table's gain is relative to alone, its p-value that of a paired randomisation test on the rows' statistics averaged over
+seeds; it does not include the variance between seeds, which is shown beside it. A set and seed that has been run is not
+run again.
 """
 
 from __future__ import annotations

@@ -209,6 +209,7 @@ def _main_path(run: Run, bench: Bench) -> Model | MultitaskModel:
 def _one_model(run: Run, bench: Bench, resolution: float, groups: Grouping) -> Model | MultitaskModel:
     bench = with_transfer(run, bench)
     run.stage("search")
+    run.emit("search.begun", metric=bench.score.name, direction=bench.direction)
     study = search(run, bench, resolution)
     run.stage("finish")
     candidate = stages.finish_best(run, bench, study)

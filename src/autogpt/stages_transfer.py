@@ -23,7 +23,6 @@ from autogpt.stages_choose import is_improvement
 from autogpt.stages_grouping import trained
 from autogpt.store.artifacts import write_json
 from autogpt.store.database import ModelRow
-from autogpt.store.keys import slug
 from autogpt.tasks.likeness import Alike, candidates
 from autogpt.training.admission import Admission, Ceilings, without_impossible
 from autogpt.training.cost import Limits, Rates, free_bytes, probe_rates
@@ -307,7 +306,7 @@ def _name_in(bench: Bench, name: str) -> str:
 
 
 def _copy_of(run: Run, name: str) -> Path:
-    return run.folder.path / _FOLDER / slug(name)
+    return run.folder.path / _FOLDER / name.replace("/", ".")  # other names have no dot
 
 
 def _read(file: Path) -> Transfer:

@@ -137,11 +137,11 @@ def test_fit_and_load_hand_everything_on(monkeypatch: pytest.MonkeyPatch) -> Non
 
     seen: list[Any] = []
     monkeypatch.setattr(pipeline, "fit", lambda *args, **options: seen.append((args, options)))
-    monkeypatch.setattr(model, "load", lambda name: seen.append(name))
+    monkeypatch.setattr(model, "load", lambda name, task: seen.append((name, task)))
     Agent().fit("sort", "a.csv", name="m", fresh=True)
-    Agent().load("m")
+    Agent().load("m", "replies")
     wanted = {"test": None, "name": "m", "config": None, "fresh": True, "consumers": ()}
-    assert seen == [(("sort", "a.csv"), wanted), "m"]
+    assert seen == [(("sort", "a.csv"), wanted), ("m", "replies")]
 
 
 def test_import_is_light() -> None:

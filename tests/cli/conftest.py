@@ -131,7 +131,8 @@ def make_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         (folder / "autogpt.json").write_text(json.dumps(recipe), encoding="utf-8")
         made = Scripted(folder)
         made.asked = []
-        monkeypatch.setattr(model_module, "load", lambda name: made)
+        monkeypatch.setattr(model_module, "load", lambda name, task=None: made)
+        monkeypatch.setattr(model_module, "located", lambda name: (folder, name, None))
         return made
 
     return make

@@ -170,7 +170,7 @@ def test_a_base_bounds_the_context() -> None:
 SHARING = {
     "sharing": "shared",
     "mixing_temperature": 2,
-    "row_balance": 0.5,
+    "row_balance": 1.0,
     "task_losses": "sum",
     "tokens_per_step": 2048,
     "width": 192,

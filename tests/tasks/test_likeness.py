@@ -125,7 +125,9 @@ def test_candidates_are_models_of_like_tasks_whose_folders_are_there(tmp_path: P
     shutil.rmtree(_registered(store, "gone", spec, "d3"))
     _registered(store, "unlike", unlike, "d4")
     _registered(store, "strange", {"kind": "telepathy"}, "d5")
-    _registered(store, "desk", {"tasks": {"titles": unlike, "moods": {**near, "max_input_chars": 199}}}, "d6")
+    _registered(
+        store, "desk", {"tasks": {"titles": unlike, "tones": far, "moods": {**near, "max_input_chars": 199}}}, "d6"
+    )
     found = candidates(store, MOODS, task_key(spec, "d0"))
     assert [one.name for one in found] == ["near", "desk/moods", "far"]
     assert [round(one.likeness, 3) for one in found] == [1.0, 0.925, 0.75]

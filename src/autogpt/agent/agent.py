@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from autogpt.agent.dataset import TextDataset
     from autogpt.config import RunConfig
     from autogpt.model import Model
+    from autogpt.model_several import MultitaskModel
 
 __all__ = ["Agent"]
 
@@ -60,25 +61,29 @@ class Agent:
     def fit(
         self,
         description: str,
-        data: str | Path,
+        data: str | Path | Sequence[str | Path],
         *,
-        test: str | Path | None = None,
+        test: str | Path | Sequence[str | Path] | None = None,
         name: str | None = None,
         config: RunConfig | None = None,
         fresh: bool = False,
         consumers: Sequence[Consumer] = (),
         **options: Any,
-    ) -> Model:
-        """`autogpt.fit`: describe a task, bring its data, get a trained and evaluated model."""
-        from autogpt.pipeline import fit
+    ) -> Model | MultitaskModel:
+        """`autogpt.fit`: describe a task, bring its data, get a trained and evaluated model; or several tasks."""
+        from autogpt import pipeline
 
-        return fit(description, data, test=test, name=name, config=config, fresh=fresh, consumers=consumers, **options)
+        fit: Any = pipeline.fit  # whose types tell one file from several
+        found: Model | MultitaskModel = fit(
+            description, data, test=test, name=name, config=config, fresh=fresh, consumers=consumers, **options
+        )
+        return found
 
-    def load(self, name_or_dir: str | Path) -> Model:
-        """`autogpt.load`: a trained model by its name or folder."""
+    def load(self, name_or_dir: str | Path, task: str | None = None) -> Model:
+        """`autogpt.load`: a trained model by its name or folder, and of several tasks the one that is named."""
         from autogpt.model import load
 
-        return load(name_or_dir)
+        return load(name_or_dir, task)
 
     def load_dataset(self, path: str | Path) -> TextDataset:
         """The rows of a data file as texts (see `autogpt.agent.dataset.load_texts`); `config.task` describes them."""

@@ -78,6 +78,9 @@ class Progress:
                 spec = data.get("spec", {})
                 several = "mean_score" if spec.get("tasks") else ""
                 self.metric, self.direction = str(spec.get("metric", several)), str(spec.get("direction", "max"))
+            case "search.begun":  # each group of several tasks has a search of its own
+                self.metric, self.direction = str(data["metric"]), str(data["direction"])
+                self.trials.clear()
             case "pipeline.done":
                 self.done = dict(data)
             case "training.step":

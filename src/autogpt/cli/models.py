@@ -128,7 +128,7 @@ def _show_tasks(folder: Path, name: str | None, *, as_json: bool) -> None:
         )
     common.say_table(show.table(["task", "kind", "metric", "value", "95 % interval"], rows))
     facts = [
-        ("one model for", "; ".join(", ".join(group) for group in summary.get("groups") or [found.tasks])),
+        ("groups", "; ".join(", ".join(group) for group in summary.get("groups") or [found.tasks])),
         ("why", str(summary.get("verdict") or summary.get("unfinished") or "")),
         ("folder", f"{folder} ({show.size(n_bytes)})"),
         ("run", str(summary.get("run") or "")),

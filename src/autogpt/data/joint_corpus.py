@@ -29,7 +29,7 @@ class Mixing:
     """
 
     temperature: float = 2.0
-    balance: float = 0.5
+    balance: float = 1.0
     seed: int = 0
 
 

@@ -135,7 +135,7 @@ def space_for_several(
             Float(1.0, 100.0, log=True),
         ),
         Parameter(
-            "row_balance", Choice((0.0, 0.5, 1.0)), 0.5, None, "0: every token counts; 1: every row", Float(0.0, 1.0)
+            "row_balance", Choice((0.0, 0.5, 1.0)), 1.0, None, "0: every token counts; 1: every row", Float(0.0, 1.0)
         ),
         Parameter(
             "task_losses",

@@ -127,8 +127,9 @@ class Alike:
 def candidates(store: Store, spec: TaskSpec, key: str) -> list[Alike]:
     """Registered models of tasks that are like `spec`, the most alike first and of equals the newest; at most four.
 
-    The newest model of each task stands for it. Models whose folder is gone are passed over, those whose task cannot be
-    read any more too, and those of the task with the key `key`: that is the same task on the same data.
+    The newest model of each task stands for it, and the most alike task for a model of several. Models whose folder is
+    gone are passed over, those whose task cannot be read any more too, and those of the task with the key `key`: that
+    is the same task on the same data.
     """
     found: list[Alike] = []
     known: set[tuple[str, str]] = set()
@@ -139,8 +140,9 @@ def candidates(store: Store, spec: TaskSpec, key: str) -> list[Alike]:
             if (row.task_key, task) not in known:
                 known.add((row.task_key, task))
                 found.append(Alike(row, task, likeness(spec, other)))
-    near = [one for one in found if one.likeness >= _LEAST_LIKENESS]
-    return sorted(near, key=lambda one: -one.likeness)[:_MOST_CANDIDATES]
+    near = sorted((one for one in found if one.likeness >= _LEAST_LIKENESS), key=lambda one: -one.likeness)
+    nearest = {one.row.name: one for one in reversed(near)}
+    return [one for one in near if nearest[one.row.name] is one][:_MOST_CANDIDATES]
 
 
 def _specs(stored: Mapping[str, Any]) -> Iterator[tuple[str, TaskSpec]]:
