@@ -278,7 +278,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Apart:
 
     def stop(event: Event) -> None:
         before.append(event)
-        if event.kind == "search.trial_reported" and sum(one.kind == "search.trial_started" for one in before) == 2:
+        if event.kind == "search.trial_reported" and sum(one.kind == "search.begun" for one in before) == 2:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
