@@ -122,7 +122,7 @@ def outcome(model: Model | MultitaskModel, view: QuietView, text: Text, *, as_js
         (text("model"), f"{summary['model']}  ({summary['model_dir']})"),
         (text("result"), f"{score} {text('on_rows', n=metric.get('n'))}"),
         *_of_tasks(summary.get("tasks") or {}),
-        (text("beside"), str(summary.get("verdict") or "")),
+        (text("grouping" if summary.get("tasks") else "beside"), str(summary.get("verdict") or "")),
         (text("report"), str(done.get("report", ""))),
         (text("took"), took if done else ""),
         (text("next"), str(first)),

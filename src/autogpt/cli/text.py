@@ -93,6 +93,7 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "took_detail": ("{time}, {trials} trials", "{time}，{trials} 次试验"),
     "overhead": ("{share} outside training and evaluation", "训练与评估之外占 {share}"),
     "next": ("next", "接下来"),
+    "grouping": ("together or apart", "合训或分训"),
     "beside": ("beside baselines", "与基线相比"),
     # chat
     "chat.hello": (
