@@ -22,7 +22,7 @@ class MultitaskGPTConfig(GPTConfig):
             task, with learnt weights.
         adapter_rank: rank of an adapter.
         adapter_scale: factor on the adapters (LoRA's alpha over its rank). Adam moves all weights at one rate, so it
-            sets how fast tasks part, as `LatentGPTConfig.latent_scale` does.
+            sets how fast tasks part. From scratch more learns slower (benchmarks/results/multitask.md).
         adapters: how many, M; None for one a task (0 where all is shared).
         uncertainty: whether the model has a learnt log-variance of each task's loss (Kendall et al. 2018), which an
             objective may weight the tasks with; `forward` does not use it.
@@ -33,7 +33,7 @@ class MultitaskGPTConfig(GPTConfig):
     tasks: int = 2
     sharing: Literal["shared", "own", "attention"] = "shared"
     adapter_rank: int = 8
-    adapter_scale: float = 8.0
+    adapter_scale: float = 0.25
     adapters: int | None = None
     uncertainty: bool = False
 
