@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autogpt.bench import Bench
-from autogpt.delivery_task import register
+from autogpt.delivery_task import metric_document, register
 from autogpt.evaluation.joint import MeanScore, on_common_scale
 from autogpt.evaluation.report import MetricLine, RunReport, versions
 from autogpt.evaluation.report_files import write_report
@@ -51,7 +51,7 @@ def deliver_several(
         "tasks": {part.name: Model(folder / TASKS / part.name).recipe["fit"] for part in bench.parts},
         "groups": report.groups,
         "known_task": bool(run.row.config["known_task"]),
-        "metric": {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
+        "metric": metric_document(main),
         "verdict": grouping.why,
         "worst_task": report.worst,
         "trials": trials,

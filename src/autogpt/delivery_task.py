@@ -14,6 +14,7 @@ from typing import Any
 from autogpt.bench import Bench
 from autogpt.evaluation.final import Examination
 from autogpt.evaluation.report import (
+    MetricLine,
     RunReport,
     TradeOffLine,
     TrialLine,
@@ -38,7 +39,7 @@ from autogpt.tasks.templates import render
 from autogpt.training.candidate import Candidate
 from autogpt.types import MetricValue
 
-__all__ = ["Ended", "Place", "fit_summary", "register", "write_recipe", "write_task"]
+__all__ = ["Ended", "Place", "fit_summary", "metric_document", "register", "write_recipe", "write_task"]
 
 _WRITTEN_SAMPLES = 5
 _SHOWN_ROWS = 3
@@ -82,6 +83,11 @@ def fit_summary(model: Model | MultitaskModel) -> dict[str, Any]:
     }
 
 
+def metric_document(main: MetricValue | MetricLine) -> dict[str, Any]:
+    """A metric as plain JSON."""
+    return {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n}
+
+
 def register(
     run: Run, model: Model | MultitaskModel, main: MetricValue, commands: Sequence[str], *, overhead: float
 ) -> None:
@@ -104,7 +110,7 @@ def register(
         model=model.name,
         folder=str(model.folder),
         report=str(run.folder.report_html),
-        metric={"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
+        metric=metric_document(main),
         verdict=fit_summary(model)["verdict"],
         overhead=round(overhead, 4),
         next=list(commands),
@@ -156,7 +162,7 @@ def _summary(ended: Ended, report: RunReport, place: Place) -> dict[str, Any]:
         compared = {"name": best.name, **best.comparison.model_dump(include={"difference", "p_value", "n"})}
     return {
         "known_task": bool(run.row.config["known_task"]),
-        "metric": {"name": main.name, "value": main.value, "ci95": list(main.ci95), "n": main.n},
+        "metric": metric_document(main),
         "baselines": [{"name": rung.name, "value": rung.value, "ci95": list(rung.ci95)} for rung in report.ladder],
         "better_than_best_baseline": compared,
         "verdict": report.verdict,

@@ -18,7 +18,7 @@ from autogpt.tasks.several import sources, understand_all
 from autogpt.tasks.spec import TaskSpec
 from autogpt.tasks.understand import understand
 
-__all__ = ["Given", "files_of", "read_tasks", "tasks_again"]
+__all__ = ["Given", "files_noted", "files_of", "read_tasks", "sources_of", "tasks_again", "understood_of"]
 
 
 def files_of(data: str | Path | Sequence[str | Path] | None) -> list[Path]:
@@ -55,24 +55,17 @@ class Given:
     @property
     def understood(self) -> dict[str, Any]:
         """The task as plain JSON; of several tasks, `tasks`: name → that."""
-        if len(self.tasks) == 1:
-            return self.tasks[0].spec.model_dump(mode="json")
-        tasks = {task.name: task.spec.model_dump(mode="json") for task in self.tasks}
-        weights = {task.name: task.weight for task in self.tasks}
-        return {"tasks": tasks, **({"weights": weights} if len(set(weights.values())) > 1 else {})}
+        specs = {task.name: task.spec.model_dump(mode="json") for task in self.tasks}
+        return understood_of(specs, {task.name: task.weight for task in self.tasks})
 
     @property
     def sources(self) -> dict[str, Any]:
         """What `tasks_again` needs to read the same once more, as plain JSON."""
-        files = [[str(path.resolve()) for path in paths] for paths in self.paths]
-        if len(self.tasks) == 1:
-            return {"files": files[0]}
-        return {
-            "tasks": {
-                task.name: {"files": paths, "weight": task.weight}
-                for task, paths in zip(self.tasks, files, strict=True)
-            }
+        noted = {
+            task.name: {"files": [str(path.resolve()) for path in paths], "weight": task.weight}
+            for task, paths in zip(self.tasks, self.paths, strict=True)
         }
+        return sources_of(noted)
 
     def to_yaml(self, specs: Sequence[TaskSpec]) -> str:
         """What was understood, for a person; `specs` are the tasks' with all the labels of their rows."""
@@ -80,6 +73,24 @@ class Given:
             return specs[0].to_yaml()
         named = {task.name: spec.model_dump(mode="json") for task, spec in zip(self.tasks, specs, strict=True)}
         return yaml.safe_dump({"tasks": named}, allow_unicode=True, sort_keys=False, width=120)
+
+
+def understood_of(specs: Mapping[str, Any], weights: Mapping[str, float]) -> dict[str, Any]:
+    """Tasks, name → plain JSON, as `store.start_run` takes them: a single one as it is."""
+    if len(specs) == 1:
+        return dict(next(iter(specs.values())))
+    return {"tasks": dict(specs), **({"weights": dict(weights)} if len(set(weights.values())) > 1 else {})}
+
+
+def sources_of(noted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Name → files and weight, as a run's document has them: of a single task its files alone."""
+    return {"files": next(iter(noted.values()))["files"]} if len(noted) == 1 else {"tasks": dict(noted)}
+
+
+def files_noted(document: Mapping[str, Any]) -> list[Path]:
+    """All files of a run, training and test rows of its tasks in their order, as `Given.files`."""
+    noted = document["tasks"].values() if "tasks" in document else (document,)
+    return [Path(file) for one in noted for file in one["files"]]
 
 
 def read_tasks(description: str, data: Sequence[Path], tests: Sequence[Path], config: RunConfig) -> Given:

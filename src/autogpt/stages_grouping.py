@@ -16,6 +16,7 @@ from autogpt.data.readers import fingerprint
 from autogpt.errors import TrainingError
 from autogpt.evaluation.gain import gain_of, loss_gain_of
 from autogpt.evaluation.metrics import get_metric
+from autogpt.given import files_noted, sources_of, understood_of
 from autogpt.model import Model
 from autogpt.model_several import MultitaskModel, model_in
 from autogpt.run import Run
@@ -208,16 +209,13 @@ def child_run(run: Run, tasks: Sequence[str], seconds: float) -> Run | Model | M
     else:
         run.emit("pipeline.note", message=f"{', '.join(tasks)}: a model of its own, {seconds:.0f} s")
         every = run.store.task(run.row.task_key)[0]
-        understood, weights = every["tasks"], every.get("weights") or {}
-        files = {name: parent["tasks"][name] for name in tasks}
-        paths = [Path(file) for noted in files.values() for file in noted["files"]]
-        spec = {"tasks": {name: understood[name] for name in tasks}} if len(tasks) > 1 else understood[tasks[0]]
-        if len({weights.get(name, 1.0) for name in tasks}) > 1:
-            spec["weights"] = {name: weights.get(name, 1.0) for name in tasks}
+        specs = {name: every["tasks"][name] for name in tasks}
+        files = sources_of({name: parent["tasks"][name] for name in tasks})
+        spec = understood_of(specs, {name: parent["tasks"][name]["weight"] for name in tasks})
         own = run.config if len(tasks) > 1 else of_one_task(run.config)
         document = {
-            "description": "; ".join(understood[name]["description"] for name in tasks),
-            **({"tasks": files} if len(tasks) > 1 else {"files": files[tasks[0]]["files"]}),
+            "description": "; ".join(one["description"] for one in specs.values()),
+            **files,
             "name": run.store.free_name(f"{parent['name']}-{tasks[0]}"),
             "known_task": False,
             "fresh": parent["fresh"],
@@ -225,7 +223,7 @@ def child_run(run: Run, tasks: Sequence[str], seconds: float) -> Run | Model | M
             "config": own.model_copy(update={"grouping": "together"}).model_dump(mode="json"),
         }
         row = run.store.start_run(
-            document["name"], spec=spec, fingerprint=fingerprint(paths), config=document, budget_s=seconds
+            document["name"], spec=spec, fingerprint=fingerprint(files_noted(files)), config=document, budget_s=seconds
         )
         budget = Budget(seconds)
         for file, value in ((RunFolder(row.folder).task, spec), (RunFolder(row.folder).config, document)):

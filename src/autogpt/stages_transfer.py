@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from autogpt.bench import Bench
 from autogpt.data import readers
 from autogpt.data.shared_rows import share_known
 from autogpt.errors import BadInput, ModelError, StoreError, TrainingError
 from autogpt.evaluation.gain import Gain, gain_of, loss_gain_of
+from autogpt.given import files_noted
 from autogpt.model import TASKS, Model
 from autogpt.run import Run
 from autogpt.search.gpt_space import SCRATCH, space_for
@@ -184,7 +184,7 @@ def _known_rows(run: Run, row: ModelRow) -> str:
     The files that it was trained and tested on are compared with those of the run: their content, and the longest text
     of each row. Answers are not looked at.
     """
-    ours, theirs = _files(run.row.config), _files(run.store.run(str(row.run)).config)
+    ours, theirs = files_noted(run.row.config), files_noted(run.store.run(str(row.run)).config)
     stored = run.store.task(str(row.task_key))[1]
     own = {readers.fingerprint([path]) for path in ours}
     if stored in own or stored == run.store.task(run.row.task_key)[1]:
@@ -200,13 +200,6 @@ def _known_rows(run: Run, row: ModelRow) -> str:
     except (BadInput, OSError):
         return "the files that it was trained on cannot be read, and it may have seen rows of this task"
     return f"it has seen {share:.1%} of this task's rows" if share > _MOST_ROWS_KNOWN else ""
-
-
-def _files(document: Mapping[str, Any]) -> list[Path]:
-    """The files of a run, training and test rows of all its tasks, in the order of its fingerprint."""
-    if "tasks" in document:
-        return [Path(file) for noted in document["tasks"].values() for file in noted["files"]]
-    return [Path(file) for file in document["files"]]
 
 
 def _probes(run: Run, bench: Bench, starts: Mapping[str, Start], told: list[str]) -> tuple[Probe, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from markdown_it import MarkdownIt
 
 from autogpt.evaluation.evaluate import paired_test, score
 from autogpt.evaluation.report import (
@@ -22,6 +23,7 @@ from autogpt.evaluation.report import (
 )
 from autogpt.evaluation.report_charts import ladder_chart, nice_ticks, trials_chart
 from autogpt.evaluation.report_files import write_report
+from autogpt.evaluation.report_markdown import to_markdown
 from autogpt.evaluation.report_markup import element, table
 from autogpt.evaluation.report_text import name_of, number, seconds_text
 from autogpt.search.trials import Report, Trial
@@ -143,6 +145,14 @@ def test_nothing_from_the_data_is_interpreted_in_markdown(tmp_path: Path) -> Non
     widths = [line.replace("\\|", "").count("|") for line in outside_code if "onerror" in line and line.startswith("|")]
     assert widths
     assert set(widths) <= {3, 4, 5, 6, 8}  # cells of the tables; a pipe in the data adds none
+
+
+@pytest.mark.parametrize("said", ["- reply politely", "3. sort", "~~~", "+ add", "# first"])
+def test_what_a_sentence_begins_with_opens_no_block_in_markdown(said: str) -> None:
+    markdown = to_markdown(report_of(said, notes=[said], reasons={said: "why"}))
+    blocks = [token.type for token in MarkdownIt("commonmark").enable("table").parse(markdown)]
+    usual = to_markdown(report_of("Sort.", notes=["Sort."], reasons={"Sort": "why"}))
+    assert blocks == [token.type for token in MarkdownIt("commonmark").enable("table").parse(usual)]
 
 
 def test_json_holds_everything_and_reads_back(tmp_path: Path) -> None:

@@ -23,31 +23,39 @@ from autogpt.evaluation.report_view import (
 if TYPE_CHECKING:
     from autogpt.evaluation.report import RunReport, SampleLine
 
-__all__ = ["to_html"]
+__all__ = ["following", "head", "machine", "page", "section", "tile", "time", "to_html"]
 
 _SHOWN_CHARS = 420
 
 
 def to_html(report: RunReport) -> str:
-    """The whole page. A policy in its head forbids scripts and outside resources even if something slipped through."""
+    """The whole page of a task's report."""
+    sections = (head, _tiles, _ladder, _task, _data, _search, _samples, time, machine, following)
+    return page(report, *(make(report) for make in sections))
+
+
+def page(report: RunReport, *sections: Child) -> str:
+    """A page in the report's language, with its model as the title.
+
+    A policy in its head forbids scripts and outside resources even if something slipped through.
+    """
     style = resources.files("autogpt.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    title = f"{report.model} · {word(report.language, 'report')}"
     policy = "default-src 'none'; style-src 'unsafe-inline'"
-    head = element(
+    top = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
+        element("title", f"{report.model} · {word(report.language, 'report')}"),
         Html(f"<style>\n{style}</style>"),
     )
-    sections = (_head, _tiles, _ladder, _task, _data, _search, _samples, _time, _machine, _next)
-    main = element("main", *(section(report) for section in sections))
     language = "zh-CN" if report.language == "zh" else "en"
-    return "<!doctype html>\n" + element("html", head, element("body", main), lang=language) + "\n"
+    body = element("body", element("main", *sections))
+    return "<!doctype html>\n" + element("html", top, body, lang=language) + "\n"
 
 
-def _head(report: RunReport) -> list[Html]:
+def head(report: RunReport) -> list[Html]:
+    """The name, what was asked for, and the verdict."""
     said = element("p", report.description, class_="said")
     header = element("header", element("h1", report.model, class_="name"), said)
     return [header, element("div", report.verdict, class_=f"verdict {report.outcome}", role="status")]
@@ -55,26 +63,28 @@ def _head(report: RunReport) -> list[Html]:
 
 def _tiles(report: RunReport) -> Html:
     text, main, best = report.language, report.main, report.best_baseline
-    tiles = [_tile(name_of(text, main.name), number(main.name, main.value), interval(main.name, main.ci95))]
+    tiles = [tile(name_of(text, main.name), number(main.name, main.value), interval(main.name, main.ci95))]
     if best is not None:
         small = name_of(text, best.name)
-        tiles.append(_tile(word(text, "best_baseline"), number(main.name, best.value), small))
+        tiles.append(tile(word(text, "best_baseline"), number(main.name, best.value), small))
     if report.trials:
         done = sum(trial.state == "finished" for trial in report.trials)
         small = f"{done} {word(text, 'finished')}" if text == "en" else f"{word(text, 'finished')} {done}"
-        tiles.append(_tile(word(text, "trials"), str(len(report.trials)), small))
+        tiles.append(tile(word(text, "trials"), str(len(report.trials)), small))
     if report.stages:
         small = word(text, "of_budget", budget=seconds_text(text, report.budget_s)) if report.budget_s else ""
-        tiles.append(_tile(word(text, "took"), seconds_text(text, report.seconds), small))
+        tiles.append(tile(word(text, "took"), seconds_text(text, report.seconds), small))
     return element("div", *tiles, class_="tiles")
 
 
-def _tile(what: str, big: str, small: str) -> Html:
+def tile(what: str, big: str, small: str) -> Html:
+    """A figure with what it is above it and a remark below it."""
     parts = (("what", what), ("big", big), ("small", small))
     return element("div", *(element("div", value, class_=name) for name, value in parts), class_="tile")
 
 
-def _section(heading: str, *children: Child) -> Html:
+def section(heading: str, *children: Child) -> Html:
+    """A heading and what stands under it."""
     return element("section", element("h2", heading), *children)
 
 
@@ -111,7 +121,7 @@ def _ladder(report: RunReport) -> Html:
         [name_of(text, m.name), number(m.name, m.value), interval(m.name, m.ci95), m.n] for m in report.scores
     ]
     head = [word(text, key) for key in ("metric", "value", "interval", "rows")]
-    return _section(
+    return section(
         word(text, "ladder"),
         element("p", word(text, "ladder_intro", metric=name_of(text, primary), better=better), class_="soft"),
         ladder_chart(report),
@@ -132,7 +142,7 @@ def _task(report: RunReport) -> Html:
         summary = element("summary", f"{word(text, 'evidence')} ({len(evidence)})")
         folded = element("details", summary, table([word(text, key) for key in keys], evidence))
     rows = [[element("span", key, class_="soft"), value] for key, value in task_rows(report)]
-    return _section(word(text, "understood"), table([word(text, "field"), word(text, "value")], rows), folded)
+    return section(word(text, "understood"), table([word(text, "field"), word(text, "value")], rows), folded)
 
 
 def _data(report: RunReport) -> Html:
@@ -143,7 +153,7 @@ def _data(report: RunReport) -> Html:
         numeric=(1,),
     )
     if not report.dropped:
-        return _section(word(text, "data"), splits, element("p", word(text, "nothing_dropped"), class_="soft"))
+        return section(word(text, "data"), splits, element("p", word(text, "nothing_dropped"), class_="soft"))
     counts = table(
         [word(text, "reason"), word(text, "count")],
         [[reason, count] for reason, count in report.dropped.items()],
@@ -153,7 +163,7 @@ def _data(report: RunReport) -> Html:
         [word(text, key) for key in ("row", "reason", "detail")],
         [[element("span", row.id, class_="id"), row.reason, cut(row.detail, 200)] for row in report.dropped_rows],
     )
-    return _section(
+    return section(
         word(text, "data"),
         element(
             "div",
@@ -184,7 +194,7 @@ def _search(report: RunReport) -> Html | None:
         )
     keys = ("trial", "state", "score", "seconds", "configuration")
     reasons = [[element("span", name, class_="config"), why] for name, why in report.reasons.items()]
-    return _section(
+    return section(
         word(text, "search"),
         element("p", word(text, "trials_intro", metric=name_of(text, primary)), class_="soft"),
         trials_chart(report),
@@ -216,7 +226,7 @@ def _samples(report: RunReport) -> Html | None:
         rows: list[list[Child]] = [[c.truth or none, c.predicted or none, c.count] for c in report.confusions]
         head = [word(text, key) for key in ("truth", "predicted", "count")]
         confusions = [element("h3", word(text, "confusions")), table(head, rows, numeric=(2,), compact=True)]
-    return _section(
+    return section(
         word(text, "samples"),
         _sample_table(report, "worst", report.worst),
         _sample_table(report, "best", report.best),
@@ -242,7 +252,8 @@ def _sample_table(report: RunReport, heading: str, samples: Sequence[SampleLine]
     return [element("h3", word(report.language, heading)), table(head, rows, numeric=(keys.index("score"),))]
 
 
-def _time(report: RunReport) -> Html | None:
+def time(report: RunReport) -> Html | None:
+    """Where the time went, stage by stage; None for a run that measured none."""
     text = report.language
     if not report.stages:
         return None
@@ -252,10 +263,11 @@ def _time(report: RunReport) -> Html | None:
         meter = element("div", element("div", style=f"width:{100 * share:.1f}%"), class_="meter")
         rows.append([name_of(text, stage), seconds_text(text, spent), f"{share:.0%}", meter])
     head = [word(text, "stage"), word(text, "time"), word(text, "share"), ""]
-    return _section(word(text, "time"), table(head, rows, numeric=(1, 2)), element("p", overhead_text(report)))
+    return section(word(text, "time"), table(head, rows, numeric=(1, 2)), element("p", overhead_text(report)))
 
 
-def _machine(report: RunReport) -> Html | None:
+def machine(report: RunReport) -> Html | None:
+    """What the run was made with; None where that is not known."""
     facts = [report.machine, report.versions]
     if not any(facts):
         return None
@@ -264,10 +276,11 @@ def _machine(report: RunReport) -> Html | None:
         for group in facts
         if group
     ]
-    return _section(word(report.language, "machine"), element("div", *tables, class_="columns"))
+    return section(word(report.language, "machine"), element("div", *tables, class_="columns"))
 
 
-def _next(report: RunReport) -> Html | None:
+def following(report: RunReport) -> Html | None:
+    """Commands to go on with; None where there are none."""
     if not report.next_commands:
         return None
-    return _section(word(report.language, "next"), element("pre", "\n".join(report.next_commands)))
+    return section(word(report.language, "next"), element("pre", "\n".join(report.next_commands)))

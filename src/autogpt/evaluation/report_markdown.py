@@ -21,8 +21,9 @@ from autogpt.evaluation.report_view import (
 if TYPE_CHECKING:
     from autogpt.evaluation.report import RunReport, SampleLine
 
-__all__ = ["to_markdown"]
+__all__ = ["begun", "closing", "safe", "table_lines", "to_markdown"]
 
+_OPENING = re.compile(r"^(\d*)([-+~=.)])")
 _SPECIAL = re.compile(r"([\\`*_\[\]|#])")
 
 
@@ -35,19 +36,25 @@ def to_markdown(report: RunReport) -> str:
         *_data(report),
         *_search(report),
         *_samples(report),
-        *_end(report),
+        *closing(report),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _e(text: object, most: int = 300) -> str:
+def safe(text: object, most: int = 300) -> str:
     """Escape for Markdown: one line, no markup, no HTML."""
     flat = " ".join(cut(str(text), most).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", flat)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def begun(text: object, most: int = 300) -> str:
+    """Escaped to stand where a block begins: a dash, a number or a row of tildes opens no list and no code there."""
+    return _OPENING.sub(r"\1\\\2", safe(text, most))
+
+
+def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table as lines, between empty ones; cells are `safe` already."""
     lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
     return ["", *(f"| {line} |" for line in lines), ""]
 
@@ -55,21 +62,22 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _head(report: RunReport) -> list[str]:
     text, main = report.language, report.main
     rows = [
-        [_e(name_of(text, m.name)), number(m.name, m.value), interval(m.name, m.ci95), str(m.n)] for m in report.scores
+        [safe(name_of(text, m.name)), number(m.name, m.value), interval(m.name, m.ci95), str(m.n)]
+        for m in report.scores
     ]
     return [
-        f"# {_e(report.model)}",
+        f"# {safe(report.model)}",
         "",
-        f"> {_e(report.description, 1000)}",
+        f"> {begun(report.description, 1000)}",
         "",
-        f"**{word(text, 'verdict')}**: {_e(report.verdict, 1000)}",
+        f"**{word(text, 'verdict')}**: {safe(report.verdict, 1000)}",
         "",
         f"## {word(text, 'result')}",
-        *_table(
+        *table_lines(
             [word(text, "metric"), word(text, "value"), word(text, "interval"), word(text, "rows")],
-            rows or [[_e(main.name), "", "", ""]],
+            rows or [[safe(main.name), "", "", ""]],
         ),
-        *(f"- {_e(note, 1000)}" for note in report.notes),
+        *(f"- {begun(note, 1000)}" for note in report.notes),
     ]
 
 
@@ -87,7 +95,7 @@ def _ladder(report: RunReport) -> list[str]:
     rows = [own]
     for line in ranked_ladder(report):
         compared = line.comparison
-        name = _e(name_of(text, line.name)) + (f" ({word(text, 'trivial')})" if line.trivial else "")
+        name = safe(name_of(text, line.name)) + (f" ({word(text, 'trivial')})" if line.trivial else "")
         rows.append(
             [
                 name,
@@ -96,39 +104,44 @@ def _ladder(report: RunReport) -> list[str]:
                 number(primary, compared.difference, signed=True) if compared else "",
                 p_text(compared.p_value) if compared else "",
                 str(line.n),
-                _e(line.note),
+                safe(line.note),
             ]
         )
     keys = ("method", "value", "interval", "difference", "p", "rows", "note")
-    return [f"## {word(text, 'ladder')}", *_table([word(text, key) for key in keys], rows)]
+    return [f"## {word(text, 'ladder')}", *table_lines([word(text, key) for key in keys], rows)]
 
 
 def _task(report: RunReport) -> list[str]:
     text = report.language
     lines = [f"## {word(text, 'understood')}"]
-    lines += _table([word(text, "field"), word(text, "value")], [[_e(k), _e(v)] for k, v in task_rows(report)])
+    lines += table_lines([word(text, "field"), word(text, "value")], [[safe(k), safe(v)] for k, v in task_rows(report)])
     evidence = [
-        [_e(item.get("field", "")), _e(item.get("value", "")), _e(item.get("source", "")), _e(item.get("reason", ""))]
+        [
+            safe(item.get("field", "")),
+            safe(item.get("value", "")),
+            safe(item.get("source", "")),
+            safe(item.get("reason", "")),
+        ]
         for item in report.task.get("evidence") or ()
     ]
     if evidence:
-        lines += _table([word(text, key) for key in ("field", "value", "source", "reason")], evidence)
+        lines += table_lines([word(text, key) for key in ("field", "value", "source", "reason")], evidence)
     return lines
 
 
 def _data(report: RunReport) -> list[str]:
     text = report.language
     lines = [f"## {word(text, 'data')}"]
-    splits = [[_e(name_of(text, name)), str(rows)] for name, rows in report.splits.items()]
-    lines += _table([word(text, "split"), word(text, "rows")], splits) if splits else []
+    splits = [[safe(name_of(text, name)), str(rows)] for name, rows in report.splits.items()]
+    lines += table_lines([word(text, "split"), word(text, "rows")], splits) if splits else []
     lines.append(f"### {word(text, 'dropped')}")
     if not report.dropped:
         return [*lines, "", word(text, "nothing_dropped"), ""]
-    lines += _table(
-        [word(text, "reason"), word(text, "count")], [[_e(reason), str(n)] for reason, n in report.dropped.items()]
+    lines += table_lines(
+        [word(text, "reason"), word(text, "count")], [[safe(reason), str(n)] for reason, n in report.dropped.items()]
     )
-    shown = [[_e(row.id), _e(row.reason), _e(row.detail)] for row in report.dropped_rows]
-    return lines + _table([word(text, key) for key in ("row", "reason", "detail")], shown)
+    shown = [[safe(row.id), safe(row.reason), safe(row.detail)] for row in report.dropped_rows]
+    return lines + table_lines([word(text, key) for key in ("row", "reason", "detail")], shown)
 
 
 def _search(report: RunReport) -> list[str]:
@@ -137,7 +150,7 @@ def _search(report: RunReport) -> list[str]:
     for trial in report.trials:
         mark = "**" if trial.number == report.chosen_trial else ""
         state = word(text, trial.state) + (
-            f": {_e(trial.error or trial.reason)}" if trial.error or trial.reason else ""
+            f": {safe(trial.error or trial.reason)}" if trial.error or trial.reason else ""
         )
         rows.append(
             [
@@ -145,19 +158,19 @@ def _search(report: RunReport) -> list[str]:
                 state,
                 number(primary, trial.score),
                 f"{trial.seconds:.0f}",
-                _e(config_text(trial.config), 500),
+                safe(config_text(trial.config), 500),
             ]
         )
     keys = ("trial", "state", "score", "seconds", "configuration")
     lines = [f"## {word(text, 'search')}"]
-    lines += _table([word(text, key) for key in keys], rows) if rows else []
+    lines += table_lines([word(text, key) for key in keys], rows) if rows else []
     lines += _importance(report)
     if offers := trade_off_rows(report):
         lines += [f"### {word(text, 'trade_offs')}", "", word(text, "trade_offs_intro")]
-        lines += _table([word(text, key) for key in ("trial", "score", "parameters", "row_ms")], offers)
+        lines += table_lines([word(text, key) for key in ("trial", "score", "parameters", "row_ms")], offers)
     if report.chosen or report.reasons:
-        lines += [f"### {word(text, 'chosen')}", "", _e(config_text(report.chosen), 1000), ""]
-        lines += [f"- {_e(name)}: {_e(reason)}" for name, reason in report.reasons.items()]
+        lines += [f"### {word(text, 'chosen')}", "", safe(config_text(report.chosen), 1000), ""]
+        lines += [f"- {begun(name)}: {safe(reason)}" for name, reason in report.reasons.items()]
     return [*lines, ""]
 
 
@@ -165,9 +178,9 @@ def _importance(report: RunReport) -> list[str]:
     text, sentence = report.language, importance_sentence(report)
     if not sentence:
         return []
-    rows = [[_e(name), f"{share:.0%}"] for name, share in report.importance.items()]
+    rows = [[safe(name), f"{share:.0%}"] for name, share in report.importance.items()]
     head = [word(text, "parameter"), word(text, "share")]
-    return [f"### {word(text, 'importance')}", "", sentence, *(_table(head, rows) if rows else [""])]
+    return [f"### {word(text, 'importance')}", "", sentence, *(table_lines(head, rows) if rows else [""])]
 
 
 def _samples(report: RunReport) -> list[str]:
@@ -178,28 +191,29 @@ def _samples(report: RunReport) -> list[str]:
             lines += [f"### {word(text, key)}", *_sample_table(report, samples)]
     if report.confusions:
         rows = [
-            [_e(c.truth or word(text, "nothing")), _e(c.predicted or word(text, "nothing")), str(c.count)]
+            [safe(c.truth or word(text, "nothing")), safe(c.predicted or word(text, "nothing")), str(c.count)]
             for c in report.confusions
         ]
         head = [word(text, key) for key in ("truth", "predicted", "count")]
-        lines += [f"### {word(text, 'confusions')}", *_table(head, rows)]
+        lines += [f"### {word(text, 'confusions')}", *table_lines(head, rows)]
     return lines
 
 
 def _sample_table(report: RunReport, samples: Sequence[SampleLine]) -> list[str]:
     keys = ("row", "input", "expected", "answer", "score")
-    rows = [[_e(s.id), _e(s.input), _e(s.expected), _e(s.answer), f"{s.score:.3f}"] for s in samples]
-    return _table([word(report.language, key) for key in keys], rows)
+    rows = [[safe(s.id), safe(s.input), safe(s.expected), safe(s.answer), f"{s.score:.3f}"] for s in samples]
+    return table_lines([word(report.language, key) for key in keys], rows)
 
 
-def _end(report: RunReport) -> list[str]:
+def closing(report: RunReport) -> list[str]:
+    """Where the time went, what the run was made with, and commands to go on with."""
     text = report.language
     lines = [f"## {word(text, 'time')}"]
     if report.stages:
-        rows = [[_e(name_of(text, stage)), seconds_text(text, spent)] for stage, spent in report.stages.items()]
-        lines += [*_table([word(text, "stage"), word(text, "time")], rows), overhead_text(report), ""]
+        rows = [[safe(name_of(text, stage)), seconds_text(text, spent)] for stage, spent in report.stages.items()]
+        lines += [*table_lines([word(text, "stage"), word(text, "time")], rows), overhead_text(report), ""]
     lines += [f"## {word(text, 'machine')}", ""]
-    lines += [f"- {_e(name)}: {_e(value)}" for name, value in {**report.machine, **report.versions}.items()]
+    lines += [f"- {begun(name)}: {safe(value)}" for name, value in {**report.machine, **report.versions}.items()]
     if report.next_commands:
         lines += ["", f"## {word(text, 'next')}", "", *(f"    {' '.join(c.split())}" for c in report.next_commands)]
     return lines

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING
 
-from autogpt.evaluation.report_html import _head, _machine, _next, _section, _tile, _time
+from autogpt.evaluation.report_html import following, head, machine, page, section, tile, time
 from autogpt.evaluation.report_markup import Child, Html, element, table
 from autogpt.evaluation.report_several_chart import tasks_chart
 from autogpt.evaluation.report_several_text import said, several_name
@@ -37,31 +36,16 @@ def several_to_html(report: SeveralReport) -> str:
     report = type(report).model_validate(plain(report.model_dump()))
     frame = report.frame
     sections: list[Child] = [
-        _head(frame),
+        head(frame),
         _tiles(report, frame),
         _tasks(report),
         _sharing(report),
         _chosen(report),
-        _time(frame),
-        _machine(frame),
-        _next(frame),
+        time(frame),
+        machine(frame),
+        following(frame),
     ]
-    main, language = element("main", *sections), "zh-CN" if report.language == "zh" else "en"
-    return "<!doctype html>\n" + element("html", _page_head(report), element("body", main), lang=language) + "\n"
-
-
-def _page_head(report: SeveralReport) -> Html:
-    """The same as of a task's report."""
-    style = resources.files("autogpt.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{report.model} · {word(report.language, 'report')}"),
-        Html(f"<style>\n{style}</style>"),
-    )
+    return page(frame, *sections)
 
 
 def _tiles(report: SeveralReport, frame: RunReport) -> Html:
@@ -70,13 +54,13 @@ def _tiles(report: SeveralReport, frame: RunReport) -> Html:
     ahead = sum(task.outcome == "better" for task in report.tasks)
     many = said(text, "many_models", m=models) if models > 1 else said(text, "one_model")
     tiles = [
-        _tile(several_name(text, mean.name), number(mean.name, mean.value), interval(mean.name, mean.ci95)),
-        _tile(said(text, "tasks"), str(len(report.tasks)), many),
-        _tile(said(text, "ahead"), str(ahead), said(text, "of_tasks", n=len(report.tasks))),
+        tile(several_name(text, mean.name), number(mean.name, mean.value), interval(mean.name, mean.ci95)),
+        tile(said(text, "tasks"), str(len(report.tasks)), many),
+        tile(said(text, "ahead"), str(ahead), said(text, "of_tasks", n=len(report.tasks))),
     ]
     if report.stages:
         small = word(text, "of_budget", budget=seconds_text(text, report.budget_s)) if report.budget_s else ""
-        tiles.append(_tile(word(text, "took"), seconds_text(text, frame.seconds), small))
+        tiles.append(tile(word(text, "took"), seconds_text(text, frame.seconds), small))
     return element("div", *tiles, class_="tiles")
 
 
@@ -91,7 +75,7 @@ def _tasks(report: SeveralReport) -> Html:
         for task in report.tasks
         if task.verdict
     ]
-    return _section(
+    return section(
         said(text, "tasks"),
         element("p", said(text, "tasks_intro"), class_="soft"),
         table([said(text, key) for key in TASK_HEAD], rows, numeric=(2, 3, 5, 6, 7, 8)),
@@ -130,7 +114,7 @@ def _sharing(report: SeveralReport) -> Html:
             row[7] = element("span", row[7], class_="soft")
         intro = element("p", said(text, "probe_intro"), class_="soft")
         probes = [intro, table(head, rows, numeric=(2, 3, 4, 5))]
-    return _section(
+    return section(
         said(text, "sharing"),
         element("p", report.grouping),
         [element("p", line) for line in group_lines(report)],
@@ -158,4 +142,4 @@ def _chosen(report: SeveralReport) -> Html | None:
             for name, why in report.reasons.items()
         ]
         parts += [element("h3", said(text, "reasons")), table([word(text, "field"), word(text, "reason")], reasons)]
-    return _section(word(text, "chosen"), *parts) if parts else None
+    return section(word(text, "chosen"), *parts) if parts else None
