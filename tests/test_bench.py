@@ -152,6 +152,38 @@ def test_wishes_are_checked_before_anything_is_built(colours: Table, stories: Ta
         set_up(_config("search.space.sharing=own"), COLOURS, [colours], 60.0)
 
 
+def _weight_of_stories(bench: Bench, config: dict[str, Any]) -> float:
+    """How much the tokens of a story weigh beside what they do without a weight, in the batches of a trial."""
+    candidate = candidate_of(bench, _config(), config)
+    assert isinstance(candidate.batches, JointBatches)
+    vocabulary, sums = candidate.model.config.vocab_size, [0.0, 0.0]
+    for step in range(candidate.batches.steps_per_epoch):
+        batch = candidate.batches.batch(step)
+        for row, weights in zip(batch.ids_BT.tolist(), batch.weights_BT[:, 1:].sum(1).tolist(), strict=True):
+            sums[row[0] - vocabulary] += weights
+    return sums[1] / sums[0]
+
+
+def test_the_weights_of_tasks_are_those_of_the_configuration_times_the_given(several: Bench) -> None:
+    default = several.space.default
+    assert default["weight_of_stories"] == 1.0
+    assert "weight_of_colours" not in default
+    before = {name: value for name, value in default.items() if name != "weight_of_stories"}
+    plain = _weight_of_stories(several, default)
+    assert _weight_of_stories(several, before) == pytest.approx(plain)  # recorded before weights were searched
+    assert _weight_of_stories(several, {**default, "weight_of_stories": 2.0}) == pytest.approx(2 * plain, rel=1e-4)
+    assert _weight_of_stories(several, {**default, "weight_of_colours": 4.0}) == pytest.approx(plain / 4, rel=1e-4)
+
+
+def test_what_ranks_trials_has_the_given_weights_alone(several: Bench, colours: Table, stories: Table) -> None:
+    config = _config("search.space.weight_of_stories=2", "search.space.weight_of_colours=0.5")
+    tasks = [Told(COLOURS, [colours], "colours", 1.0), Told(STORIES, [stories], "stories", 3.0)]
+    weighted = set_up_tasks(config, tasks, 60.0)
+    assert (weighted.space.default["weight_of_stories"], weighted.space.default["weight_of_colours"]) == (2, 0.5)
+    one, other = (candidate_of(bench, config, bench.space.default) for bench in (several, weighted))
+    assert judge(weighted, other, other.model).score == judge(several, one, one.model).score
+
+
 def test_rows_that_are_too_few_are_an_error(colours: Table, tmp_path: Path) -> None:
     few = _table(tmp_path, "few.csv", ["text", *[f"story {i}" for i in range(5)]])
     with pytest.raises(DataError):

@@ -378,15 +378,15 @@ def test_groups_of_several_and_of_one_are_gathered(desk: Fitted, apart: Apart, t
     hues = Model(RunFolder(apart.child("colours").folder).model)
     reports = gather(run, [hues, desk.model], [["hues"], ["colours", "tales"]])
     folder = run.folder.model
-    assert sorted(path.name for path in folder.iterdir()) == ["shared-1", TASKS]
+    assert sorted(path.name for path in folder.iterdir()) == ["shared-0", TASKS]
     assert sorted(path.name for path in (folder / TASKS).iterdir()) == ["colours", "hues", "tales"]
     weights = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
-    assert weights == {"shared-1", f"{TASKS}/hues"}
+    assert weights == {"shared-0", f"{TASKS}/hues"}
 
     write_json(folder / RECIPE_FILE, {"name": "all", "tasks": ["hues", "colours", "tales"]})
     whole, rows = MultitaskModel(folder), ["my old tomato", "the moss"]
     assert whole["hues"].weights_folder == folder / TASKS / "hues"
-    assert whole["colours"].weights_folder == whole["tales"].weights_folder == (folder / "shared-1").resolve()
+    assert whole["colours"].weights_folder == whole["tales"].weights_folder == (folder / "shared-0").resolve()
     assert whole.predict(rows, task="hues") == hues.predict(rows)
     assert whole.predict(rows, task="colours") == desk.model.predict(rows, task="colours")
     text = "Once a rose met a leaf on day 7."

@@ -166,6 +166,19 @@ def test_a_llama_shaped_model_needs_only_transformers(llama: Model) -> None:
     assert out.stdout.split() == ["LlamaForCausalLM", "1", "False"]
 
 
+def test_models_apart_have_a_board_each(tmp_path: Path) -> None:
+    """Both have a trial 0 and the same steps, which in one folder would be one curve."""
+    pytest.importorskip("tensorboard")
+    files = [_write(tmp_path / f"{name}.jsonl", _rows(120, seed)) for seed, name in enumerate(("old", "new"))]
+    config = _quick("grouping=apart", "search.max_trials=1", "base=scratch")
+    fit(SENTENCE, files, name="duo", config=config)
+    boards = {
+        row.config["name"]: sorted(path.name for path in RunFolder(row.folder).tensorboard.glob("*"))
+        for row in Store(tmp_path / "home").runs()
+    }
+    assert boards == {"duo": [], "duo-old": ["trial-0", "winner"], "duo-new": ["trial-0", "winner"]}
+
+
 @pytest.mark.parametrize(
     ("rows", "description", "error"),
     [

@@ -22,7 +22,7 @@ from autogpt.model import RECIPE_FILE, TASK_FILE, TASKS, Model
 from autogpt.model_several import MultitaskModel
 from autogpt.run import Run
 from autogpt.search.racing import Budget
-from autogpt.stages_grouping import Grouping, Probe, _probe, _why, child_run, grouped
+from autogpt.stages_grouping import Grouping, Probe, _why, child_run, compared, grouped
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskKind
@@ -131,7 +131,7 @@ def test_a_task_that_the_others_ruin_leaves_and_that_is_kept(store: Store, desk:
     assert liars.metric == "accuracy"
     assert liars.difference == pytest.approx(liars.alone - liars.together)
     assert liars.difference > 0.2
-    assert run.reasons["grouping"] == found.why == _why(found.probes)
+    assert run.reasons["grouping"] == found.why == _why(found.probes, "en")
     assert [event.data["message"] for event in events if event.kind == "pipeline.note"] == [found.why]
     assert run.busy_s > 0
 
@@ -190,7 +190,7 @@ def _judged(hits: int, loss: float, rows: int = 100) -> Judgement:
 def test_a_task_leaves_by_its_metric_or_by_its_loss_where_the_metric_is_no_worse(
     together: Judgement, alone: Judgement, leaves: bool, desk: Desk
 ) -> None:
-    found = _probe(desk.bench.parts[2], together, alone)
+    found = compared(desk.bench.parts[2], together, alone)
     assert found.leaves is leaves
     assert (found.task, found.metric) == ("liars", "accuracy")
     assert (found.together, found.alone) == (together.score, alone.score)
@@ -203,7 +203,7 @@ def test_the_p_value_is_that_of_the_sign_test(desk: Desk) -> None:
     rows, other = _hits(60), _hits(60)
     rows[60:68, 0], rows[0, 0] = 1, 0
     losses = np.ones((100, 2))
-    found = _probe(desk.bench.parts[0], Judgement(0.6, 1.0, other, losses), Judgement(0.67, 1.0, rows, losses))
+    found = compared(desk.bench.parts[0], Judgement(0.6, 1.0, other, losses), Judgement(0.67, 1.0, rows, losses))
     exact = 2 * sum(math.comb(9, count) for count in (8, 9)) / 2**9
     assert found.p_value == pytest.approx(exact, abs=0.01)
     assert found.loss_p_value == 1.0
@@ -219,7 +219,7 @@ def test_of_bits_fewer_are_better(desk: Desk) -> None:
         table = np.stack([bits * 10 + np.linspace(-1, 1, 100), np.full(100, 10.0)], axis=1)
         return Judgement(bits, bits * math.log(2), table, table * [math.log(2), 1.0])
 
-    better, worse = _probe(writing, judged(2.0), judged(1.5)), _probe(writing, judged(1.5), judged(2.0))
+    better, worse = compared(writing, judged(2.0), judged(1.5)), compared(writing, judged(1.5), judged(2.0))
     assert better.difference == pytest.approx(0.5)
     assert worse.difference == pytest.approx(-0.5)
     assert (better.leaves, worse.leaves) == (True, False)
@@ -239,7 +239,62 @@ def _told(task: str, leaves: bool) -> Probe:
 )
 def test_why_in_words(leaving: tuple[bool, bool], opening: str) -> None:
     numbers = "0.5 together, 0.9123 alone (p=0.012, by the loss 0.0004)"
-    assert _why([_told("a", leaving[0]), _told("b", leaving[1])]) == f"{opening} (a {numbers}; b {numbers})"
+    assert _why([_told("a", leaving[0]), _told("b", leaving[1])], "en") == f"{opening} (a {numbers}; b {numbers})"
+
+
+@pytest.mark.parametrize(
+    ("leaving", "opening"),
+    [
+        ((False, False), "合训：没有任务在分训时显著更好"),
+        ((True, True), "分训：每个任务都在分训时显著更好"),
+        ((True, False), "分组：客服 在分训时显著更好"),
+    ],
+)
+def test_why_in_chinese(leaving: tuple[bool, bool], opening: str) -> None:
+    numbers = "合训 0.5，分训 0.9123（p=0.012，按损失 0.0004）"
+    told = [_told("客服", leaving[0]), _told("b", leaving[1])]
+    assert _why(told, "zh") == f"{opening}（客服 {numbers}；b {numbers}）"
+    assert _why([_told("a", True), _told("b", True), _told("c", False)], "zh").startswith("分组：a、b 在")
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "why"),
+    [
+        ({"grouping": "together"}, 100.0, "合训：按要求"),
+        ({"grouping": "apart"}, 100.0, "分训：按要求"),
+        ({}, 95.0, "合训：预算的五分之一只有 19 秒，不足以与分训的模型比较"),
+    ],
+)
+def test_a_run_described_in_chinese_is_told_in_chinese(
+    options: dict[str, Any], seconds: float, why: str, store: Store, desk: Desk
+) -> None:
+    given = replace(desk.given, description="按颜色给短文本分类")
+    run, _ = _run(store, replace(desk, given=given), seconds=seconds, **options)
+    assert grouped(run, desk.bench).why == run.reasons["grouping"] == why
+
+
+def test_what_could_not_be_compared_is_told_in_the_language_of_the_run(store: Store, desk: Desk) -> None:
+    given = replace(desk.given, description="按颜色给短文本分类")
+    search = desk.config.search.model_copy(update={"max_parameters": 10})
+    run, _ = _run(store, replace(desk, given=given), search=search)
+    found = grouped(run, desk.bench)
+    assert found.groups == ((0, 1, 2),)
+    assert found.why.startswith("合训：无法比较（")
+
+
+def test_what_is_kept_of_a_comparison_has_keys_that_machines_read(store: Store, desk: Desk) -> None:
+    given = replace(desk.given, description="按颜色给短文本分类")
+    run, _ = _run(store, replace(desk, given=given))
+    found = grouped(run, desk.bench)
+    assert found.why.startswith("分组：liars 在分训时显著更好（honest 合训 ")
+    kept = json.loads((run.folder.path / "grouping.json").read_text(encoding="utf-8"))
+    assert kept["groups"] == [[0, 1], [2]]
+    assert [(probe["task"], probe["metric"], probe["leaves"]) for probe in kept["probes"]] == [
+        ("honest", "accuracy", False),
+        ("frank", "accuracy", False),
+        ("liars", "accuracy", True),
+    ]
+    assert grouped(run, desk.bench) == found
 
 
 # --- the run of a group ----------------------------------------------------------------------------------------------
@@ -283,6 +338,19 @@ def test_a_run_of_one_of_the_tasks_is_an_ordinary_run(store: Store, desk: Desk) 
     (told,) = tasks_again(child.row.config, store.task(child.row.task_key)[0]).tasks
     assert (told.name, told.spec) == ("", desk.given.tasks[2].spec)
     assert child.row.config["description"] == desk.given.tasks[2].spec.description
+
+
+def test_a_group_gets_the_wishes_that_it_can_meet(store: Store, desk: Desk) -> None:
+    space = {**desk.config.search.space, "sharing": "own", "weight_of_honest": 2, "weight_of_liars": [0.5, 1]}
+    search = desk.config.search.model_copy(update={"space": space})
+    parent, _ = _run(store, desk, search=search)
+    two, one = _child(parent, "honest", "frank"), _child(parent, "liars")
+    assert two.config.search.space == {**desk.config.search.space, "sharing": "own", "weight_of_honest": 2}
+    assert one.config.search.space == desk.config.search.space
+    own = bench_of(two.config, desk.bench.parts[:2], 12.0)
+    assert own.space.default["weight_of_honest"] == 2
+    assert own.space.default["weight_of_frank"] == 1
+    bench_of(one.config, desk.bench.parts[2:], 12.0)
 
 
 def test_each_group_has_its_run_and_each_run_its_groups(store: Store, desk: Desk) -> None:

@@ -27,7 +27,7 @@ from autogpt.search.samplers.random import RandomSampler
 from autogpt.search.stopping import stopper
 from autogpt.search.study import Limits, optimize
 from autogpt.search.trials import Report, Trial
-from autogpt.stages_search import TrialRunner, _is_below_ceilings, _sampler, share_of
+from autogpt.stages_search import TrialRunner, _is_below_ceilings, _sampler, clock_of, share_of
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.understand import understand
@@ -230,6 +230,56 @@ def test_a_search_begins_with_what_won_on_a_similar_task_unless_it_is_fresh(
 
 def test_a_short_budget_is_for_training() -> None:
     assert [share_of(60.0 * minutes) for minutes in (1, 4, 10, 20, 600)] == pytest.approx([0.1, 0.1, 0.225, 0.45, 0.45])
+
+
+def timed_run(folder: Path, now: list[float], *options: str, budget_s: float = 120.0) -> Run:
+    """A run by a clock that stands still until `now` is changed; its baselines took 2 s."""
+    config = load_run_config(None, options, base="scratch")
+    store = Store(folder / "home")
+    row = store.start_run("timed", spec={}, fingerprint="f", config={}, budget_s=budget_s)
+    run = Run(row, RunFolder(row.folder), config, store, Budget(budget_s, clock=lambda: now[0]), [])
+    run.stages["baselines"] = 2.0
+    return run
+
+
+def test_the_search_has_its_share_of_what_the_stages_before_have_left(tmp_path: Path) -> None:
+    """Two minutes, of which 12 s are for answering the test rows and 6 s for the baselines on them and the report."""
+    now = [0.0]
+    run = timed_run(tmp_path, now)
+    clock, free_s = clock_of(run, [])
+    assert (clock.seconds, free_s) == pytest.approx((10.2, 102.0))
+    now[0] = 4.0 + 24.0  # of baselines and feasibility, and of a comparison of groups
+    clock, free_s = clock_of(run, [])
+    assert (clock.seconds, free_s) == pytest.approx((7.4, 74.0))
+    now[0] = 119.0
+    assert clock_of(run, [])[0].seconds == 0.0
+
+
+def test_a_share_that_is_asked_for_is_one_of_what_is_left(tmp_path: Path) -> None:
+    now = [0.0]
+    run = timed_run(tmp_path, now, "search.share=0.5")
+    now[0] = 28.0
+    assert clock_of(run, [])[0].seconds == pytest.approx(37.0)
+
+
+def test_a_run_within_a_run_does_not_pay_for_what_the_whole_one_did_before(tmp_path: Path) -> None:
+    """It knows how long the baselines took, for which it keeps time at the end, and has all of its own."""
+    run = timed_run(tmp_path, [0.0], "search.share=0.5", budget_s=50.0)
+    run.stages["feasibility"] = 20.0
+    assert clock_of(run, [])[1] == pytest.approx(50.0 - 6.0 - 5.0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_search_goes_on_with_the_share_that_it_had(workers: int, tmp_path: Path) -> None:
+    now = [0.0]
+    run = timed_run(tmp_path, now, "search.share=0.5", f"search.workers={workers}")
+    now[0] = 28.0
+    whole = clock_of(run, [])[0]
+    now[0] += 10.0
+    trials = [Trial(number, {}, "finished", (Report(1.0, 0.5),), seconds=10.0) for number in range(workers)]
+    again, _ = clock_of(run, trials)
+    assert again.seconds == pytest.approx(whole.seconds)
+    assert again.elapsed() == pytest.approx(10.0, abs=0.5)
 
 
 @pytest.mark.slow

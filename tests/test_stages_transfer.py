@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,24 +12,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
-from autogpt.bench import Bench, set_up_tasks
+from autogpt.bench import Bench, candidate_of, judge_parts, set_up_tasks
 from autogpt.config import load_run_config
 from autogpt.errors import StoreError
 from autogpt.evaluation.metrics import get_metric
 from autogpt.events import Event
 from autogpt.given import read_tasks
-from autogpt.model import RECIPE_FILE, TASK_FILE
-from autogpt.models.hub import save_model
+from autogpt.model import RECIPE_FILE, SHARED, TASK_FILE, TASKS, Model
+from autogpt.models.hub import load_model, save_model
 from autogpt.run import Run
 from autogpt.search.gpt_space import SCRATCH
 from autogpt.search.racing import Budget
 from autogpt.stages_grouping import trained
 from autogpt.stages_transfer import Probe, _probe, decided, with_transfer
+from autogpt.stages_transfer_mix import in_words
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.training import candidate as candidates_of_training
 from autogpt.training.finish import Judgement
+from autogpt.training.loop import train
+from autogpt.training.task_mix import TaskMix, rows_to_mix_by
 from autogpt.types import MetricValue
 
 THINGS = {"red": ("rose", "blood", "tomato", "ruby"), "green": ("grass", "leaf", "lime", "moss")}
@@ -212,6 +218,140 @@ def test_a_model_that_spells_the_language_in_bytes_is_refused(known: Store, tmp_
     told = _refused(known, file, [*SHORT, "task.kind=classification"])
     assert told.startswith("no model of a like task can be started from: colours is not probed: ")
     assert "tokens a character of this data" in told
+
+
+# --- from a model of several tasks ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained_several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a model of two tasks that share its weights: colours, and the same labels the wrong way round."""
+    folder = tmp_path_factory.mktemp("several")
+    files = [_file(folder / "colours.jsonl", 300, seed=1)]
+    files += [_file(folder / "swapped.jsonl", 300, seed=4, labels=("green", "red"))]
+    options = ["training.threads=1", "base=scratch"]
+    options += ["search.space={width: 64, depth: 2, vocabulary: 512, epochs: 25, tokens_per_step: 512, sharing: own}"]
+    config = load_run_config(None, options, budget="60s")
+    given = read_tasks(f"{SENTENCE}; {SENTENCE}, the wrong one", files, [], config)
+    bench = set_up_tasks(config, given.tasks, 60.0)
+    candidate = candidate_of(bench, config, bench.space.default)
+    for _ in train(
+        candidate.state, candidate.batches, candidate.settings, until=candidate.max_steps, objective=candidate.objective
+    ):
+        pass
+    assert [judged.score > 0.9 for judged in judge_parts(bench, candidate, candidate.model)] == [True, True]
+    store = Store(folder / "home")
+    noted = {**given.sources, "fresh": False}
+    row = store.start_run("desk", spec=given.understood, fingerprint=given.fingerprint, config=noted, budget_s=60.0)
+    model = RunFolder(row.folder).model
+    save_model(candidate.model, candidate.tokenizer, model / SHARED)
+    for place, part in enumerate(bench.parts):
+        own = model / TASKS / part.name
+        own.mkdir(parents=True)
+        part.spec.save(own / TASK_FILE)
+        weights = {"folder": f"../../{SHARED}", "task": place}
+        write_json(own / RECIPE_FILE, {"name": part.name, "context": candidate.context, "weights": weights})
+    write_json(model / RECIPE_FILE, {"name": "desk", "tasks": [part.name for part in bench.parts]})
+    metric = MetricValue("mean", 1.0, (1.0, 1.0), 9, True)
+    store.register_model("desk", folder=model, metric=metric, run=row.id)
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def desk(trained_several: Path, tmp_path: Path) -> Store:
+    """The same, for a test of its own."""
+    shutil.copytree(trained_several / "home", tmp_path / "home")
+    return Store(tmp_path / "home")
+
+
+def _loss(bench: Bench, folder: Path) -> float:
+    """Mean loss of the model in a folder on the rows that tasks are mixed by, from its logits."""
+    model, tokenizer = load_model(folder)
+    losses, weights = [], []
+    for batch in rows_to_mix_by(bench.corpus, tokenizer, 512):
+        with torch.no_grad():
+            logits: Any = model(batch.ids_BT).logits[:, :-1].mT
+        losses.append(F.cross_entropy(logits, batch.ids_BT[:, 1:], reduction="none") * batch.weights_BT[:, 1:])
+        weights.append(batch.weights_BT[:, 1:])
+    return float(sum(one.sum() for one in losses) / sum(one.sum() for one in weights))
+
+
+TOLD = re.compile(
+    r"desk: (?P<weights>[-+. \w]+), (?P<count>\d+) evaluations in [\d.]+ s, loss (?P<alone>[\d.]+) → (?P<mix>[\d.]+)"
+)
+
+
+def test_the_start_from_a_model_of_several_tasks_is_a_mix_of_them(
+    desk: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest by what is known of it is the one that answers the wrong way round; the rows tell otherwise."""
+    monkeypatch.setattr("autogpt.stages_transfer_mix._SHARE", 0.5)  # all evaluations, however busy the machine is
+    hues = _file(tmp_path / "hues.jsonl", 160, seed=2, labels=("green", "red"))
+    run, bench, events = _begun(desk, hues, SHORT, 120.0)
+    found = with_transfer(run, bench)
+    assert list(found.bases) == ["desk/colours"], run.reasons
+    told = TOLD.search(run.reasons["transfer"])
+    assert told is not None, run.reasons
+    parts = re.findall(r"(-?) ?([.\d]+) (\w+)", told["weights"])
+    weights = {name: float(sign + size) for sign, size, name in parts}
+    assert told["count"] == "40"
+    assert weights["swapped"] > 0.2 + weights.get("colours", 0), weights
+    start = found.bases["desk/colours"].folder
+    assert float(told["mix"]) == pytest.approx(_loss(bench, start), abs=2e-3)
+    Model(desk.model("desk").folder / TASKS / "colours").save(tmp_path / "alone")
+    assert float(told["alone"]) == pytest.approx(_loss(bench, tmp_path / "alone"), abs=2e-3)
+    assert float(told["mix"]) < 0.3 * float(told["alone"])
+    (probe,) = json.loads((run.folder.path / "transfer.json").read_text(encoding="utf-8"))["probes"]
+    assert probe["better"]
+    assert [event.data["message"] for event in events if event.kind == "pipeline.note"] == [run.reasons["transfer"]]
+
+    resumed = with_transfer(Run(run.row, run.folder, run.config, desk, Budget(120.0), []), bench)
+    assert resumed.bases["desk/colours"].folder == start
+
+
+def test_where_no_mix_is_better_the_start_is_the_nearest_task(
+    desk: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autogpt.stages_transfer_mix._SHARE", 0.0)  # time for the nearest task and for no other mix
+    run, bench, _ = _begun(desk, _file(tmp_path / "hues.jsonl", 160, seed=2), SHORT, 120.0)
+    found = with_transfer(run, bench)
+    assert "; desk: no mix of its tasks is better than colours alone, 1 evaluation in " in run.reasons["transfer"]
+    Model(desk.model("desk").folder / TASKS / "colours").save(tmp_path / "alone")
+    start, alone = (load_model(one)[0].state_dict() for one in (found.bases["desk/colours"].folder, tmp_path / "alone"))
+    assert start.keys() == alone.keys()
+    assert all(torch.equal(start[name], tensor) for name, tensor in alone.items())
+
+
+def test_a_task_with_weights_of_its_own_is_not_mixed(desk: Store, tmp_path: Path) -> None:
+    own = desk.model("desk").folder / TASKS / "colours"
+    Model(own).save(tmp_path / "alone")
+    shutil.rmtree(own)
+    shutil.copytree(tmp_path / "alone", own)
+    run, bench, _ = _begun(desk, _file(tmp_path / "hues.jsonl", 160, seed=2), SHORT, 120.0)
+    assert list(with_transfer(run, bench).bases) == ["desk/colours"]
+    assert "evaluation" not in run.reasons["transfer"]
+
+
+def test_where_another_task_cannot_be_read_the_start_is_the_nearest_one(desk: Store, tmp_path: Path) -> None:
+    (desk.model("desk").folder / TASKS / "swapped" / TASK_FILE).unlink()
+    run, bench, _ = _begun(desk, _file(tmp_path / "hues.jsonl", 160, seed=2), SHORT, 120.0)
+    assert list(with_transfer(run, bench).bases) == ["desk/colours"]
+    assert "desk: its tasks are not mixed: " in run.reasons["transfer"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "loss", "told"),
+    [
+        ((0.8, 0.3, 0.0), 2.2, "0.80 mails + 0.30 replies, 40 evaluations in 1.2 s, loss 2.31 → 2.2"),
+        ((-0.25, 1.004, 0.001), 2.2, "-0.25 mails + 1.00 replies, 40 evaluations in 1.2 s, loss 2.31 → 2.2"),
+        ((0.0, 1.2, -0.3), 2.2, "1.20 replies - 0.30 titles, 40 evaluations in 1.2 s, loss 2.31 → 2.2"),
+        ((0.001, 0.0, 0.0), 2.2, "no task at all, 40 evaluations in 1.2 s, loss 2.31 → 2.2"),
+        ((0.0, 1.0, 0.0), 2.31, "no mix of its tasks is better than replies alone, 40 evaluations in 1.2 s, loss 2.31"),
+    ],
+)
+def test_a_mix_is_told_with_its_weights_and_its_cost(weights: tuple[float, ...], loss: float, told: str) -> None:
+    assert in_words(TaskMix(weights, 2.31, loss, 40, 1.23), ("mails", "replies", "titles"), "replies") == told
 
 
 # --- what is decided ------------------------------------------------------------------------------------------------

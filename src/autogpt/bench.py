@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
-from autogpt.config import RunConfig
+from autogpt.config import DataConfig, RunConfig
 from autogpt.data import readers
 from autogpt.data.corpus import Corpus, Texts
 from autogpt.data.joint_corpus import JointCorpus
-from autogpt.data.splits import Dataset, SealedSplit, prepare
+from autogpt.data.splits import Dataset, SealedSplit, prepare, with_fewer_rows
 from autogpt.errors import BadInput
 from autogpt.evaluation.joint import MeanScore, joined
 from autogpt.evaluation.metrics import Metric, get_metric
@@ -31,6 +32,7 @@ from autogpt.training.starts import Start, bases_of, choose_bases
 
 __all__ = [
     "Bench",
+    "Known",
     "Part",
     "Told",
     "bench_of",
@@ -43,18 +45,36 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A task that a model does already which is now taught another one.
+
+    Attributes:
+        model: folder of that model.
+        rows: training rows of the task that it is reminded of.
+        data, seed: by which its rows were split: what it has learnt from must not be held out now.
+    """
+
+    model: Path
+    rows: int
+    data: DataConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A task as it was understood, and its files as they were read: training rows and, perhaps, test rows.
 
     Attributes:
         name: which of several tasks it is; empty where there is one.
         weight: how much it counts beside the others.
+        known: where the model that training begins with does the task already.
     """
 
     spec: TaskSpec
     tables: Sequence[readers.Table]
     name: str = ""
     weight: float = 1.0
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,14 @@ class Part:
     validator: Validator
     name: str = ""
     weight: float = 1.0
+    known: Known | None = None
+
+    @property
+    def learnt(self) -> Dataset:
+        """What is trained on: all training rows, or those that a known task is replayed with."""
+        if self.known is None:
+            return self.dataset
+        return with_fewer_rows(self.spec, self.dataset, self.known.rows, self.known.seed)
 
     @property
     def told(self) -> dict[str, str]:
@@ -147,7 +175,8 @@ def bench_of(config: RunConfig, parts: Sequence[Part], seconds: float) -> Bench:
     found = bases_of(bases, corpus, scratch=scratch)
     if several:
         sizes = [part.characters for part in corpus.parts]
-        space = space_for_several([part.spec for part in parts], sizes, found, scratch=scratch)
+        specs, names = [part.spec for part in parts], [part.name for part in parts]
+        space = space_for_several(specs, sizes, found, names=names, scratch=scratch)
     else:
         space = space_for(parts[0].spec, corpus.characters, found, scratch=scratch)
     space = without_impossible(space.narrowed(config.search.space), config.search.space, bases)
@@ -159,19 +188,23 @@ def bench_of(config: RunConfig, parts: Sequence[Part], seconds: float) -> Bench:
 
 def _part(config: RunConfig, task: Told) -> Part:
     test = task.tables[1] if len(task.tables) > 1 else None
+    data, seed = (config.data, config.seed) if task.known is None else (task.known.data, task.known.seed)
     try:
-        dataset = prepare(task.spec, task.tables[0], test, config.data, config.seed)
+        dataset = prepare(task.spec, task.tables[0], test, data, seed)
     except BadInput as error:
         if not task.name:
             raise
         raise addressed(error, task.name) from error
     spec = with_labels(task.spec, [example.target for example in (*dataset.train, *dataset.valid)])
-    return Part(spec, dataset, Validator(spec, dataset.valid, config.evaluation.search_rows), task.name, task.weight)
+    validator = Validator(spec, dataset.valid, config.evaluation.search_rows)
+    return Part(spec, dataset, validator, task.name, task.weight, task.known)
 
 
 def _corpus_of(parts: Sequence[Part]) -> Texts:
-    corpora = [Corpus(part.spec, part.dataset) for part in parts]
-    return corpora[0] if len(corpora) == 1 else JointCorpus(corpora, [part.weight for part in parts])
+    corpora = [Corpus(part.spec, part.learnt) for part in parts]
+    if len(corpora) == 1:
+        return corpora[0]
+    return JointCorpus(corpora, [part.weight for part in parts], [part.name for part in parts])
 
 
 def _score_of(parts: Sequence[Part]) -> Metric:

@@ -67,7 +67,7 @@ class SearchConfig(Section):
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: Annotated[float, Field(gt=0, lt=0.9)] | Literal["auto"] = Field(
         "auto",
-        description="share of the budget for the search, the rest trains the winner; auto: 0.1 up to 4m, 0.45 from 20m",
+        description="share of the time left that the search has, the rest trains the winner; auto: 0.1 up to 4m, 0.45 from 20m",
     )
     rungs: list[float] | Literal["auto"] = Field(
         "auto", description="shares of a trial's full length at which it is scored and may be stopped, such as [0.3, 1]"
@@ -162,6 +162,10 @@ class RunConfig(Section):
         "auto",
         description="whether a model of a like task is probed as a start, from 2m on; auto: it is, and is taken where "
         "it is better",
+    )
+    add_to: str = Field(
+        "",
+        description="a model to add the tasks to: its name, a folder, or NAME/TASK where its tasks have several models",
     )
     data: DataConfig = Field(default_factory=DataConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)

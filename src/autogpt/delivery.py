@@ -11,8 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from autogpt.adding import whole_before
 from autogpt.bench import Bench
-from autogpt.delivery_several import deliver_several, write_several
+from autogpt.delivery_several import deliver_several, gather, write_several
 from autogpt.delivery_task import Ended, Place, register, write_recipe, write_task
 from autogpt.errors import ModelError
 from autogpt.evaluation.final import Examination
@@ -31,13 +32,13 @@ from autogpt.training.loop import averaged
 __all__ = ["checked_name", "deliver", "deliver_so_far"]
 
 
-def checked_name(store: Store, name: str | None, data: Path, key: str) -> str:
-    """The model's name: the wanted one, or one from the data file's name (`zh_news.train.jsonl` → `zh-news`).
+def checked_name(store: Store, name: str | None, like: str, key: str) -> str:
+    """The model's name: the wanted one, or a free one `like` a file's or a model's (`zh_news.train.jsonl` → `zh-news`).
 
     Raises ModelError when the wanted name belongs to a model of another task; of the same task it is replaced.
     """
     if name is None:
-        return store.free_name(data.name.split(".")[0])
+        return store.free_name(like.split(".")[0])
     wanted = keys.slug(name)
     taken = next((model for model in store.models() if model.name == wanted), None)
     if taken is not None and taken.task_key != key:
@@ -59,6 +60,8 @@ def deliver(ended: Ended, examinations: Sequence[Examination], grouping: Groupin
     write_atomic(run.folder.config, yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
     if len(reports) > 1:
         named = {part.name: report for part, report in zip(bench.parts, reports, strict=True)}
+        for place in grouping.kept:
+            named |= gather(run, [whole_before(bench, place)], [[bench.parts[place].name]])
         return deliver_several(run, bench, named, grouping, chosen.config, len(ended.study.trials))
     main, model = examinations[0].scores.main, Model(folder, name=str(run.row.config["name"]))
     register(run, model, main, reports[0].next_commands, overhead=reports[0].overhead_share)

@@ -85,16 +85,19 @@ def gather(run: Run, models: Sequence[Model | MultitaskModel], groups: Sequence[
     Returns: task → its report.
     """
     folder, name, reports = run.folder.model, str(run.row.config["name"]), {}
-    for number, (model, tasks) in enumerate(zip(models, groups, strict=True)):
-        if isinstance(model, MultitaskModel):
-            shared = f"{SHARED}-{number}"
-            _copied(model.folder / SHARED, folder / shared)
+    shared: dict[Path, str] = {}
+    for model, tasks in zip(models, groups, strict=True):
         for task in tasks:
             own = folder / TASKS / task
-            _copied(model.folder / TASKS / task if isinstance(model, MultitaskModel) else model.folder, own)
+            source = model.folder / TASKS / task if isinstance(model, MultitaskModel) else model.folder
+            _copied(source, own)
             recipe = json.loads((own / RECIPE_FILE).read_text(encoding="utf-8"))
-            if isinstance(model, MultitaskModel):
-                recipe["weights"]["folder"] = f"../../{shared}"
+            if "weights" in recipe:
+                weights = (source / recipe["weights"]["folder"]).resolve()
+                if weights not in shared:
+                    shared[weights] = f"{SHARED}-{len(shared)}"
+                    _copied(weights, folder / shared[weights])
+                recipe["weights"]["folder"] = f"../../{shared[weights]}"
             recipe["name"] = recipe["fit"]["model"] = f"{name}/{task}"
             recipe["fit"]["model_dir"] = str(own)
             write_json(own / RECIPE_FILE, recipe)

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from autogpt.bench import Told
-from autogpt.config import RunConfig
+from autogpt.bench import Known, Told
+from autogpt.config import DataConfig, RunConfig
 from autogpt.data import readers
 from autogpt.errors import ConfigError
 from autogpt.tasks.several import sources, understand_all
@@ -62,7 +62,7 @@ class Given:
     def sources(self) -> dict[str, Any]:
         """What `tasks_again` needs to read the same once more, as plain JSON."""
         noted = {
-            task.name: {"files": [str(path.resolve()) for path in paths], "weight": task.weight}
+            task.name: {"files": [str(path.resolve()) for path in paths], "weight": task.weight} | _noted(task.known)
             for task, paths in zip(self.tasks, self.paths, strict=True)
         }
         return sources_of(noted)
@@ -73,6 +73,19 @@ class Given:
             return specs[0].to_yaml()
         named = {task.name: spec.model_dump(mode="json") for task, spec in zip(self.tasks, specs, strict=True)}
         return yaml.safe_dump({"tasks": named}, allow_unicode=True, sort_keys=False, width=120)
+
+
+def _noted(known: Known | None) -> dict[str, Any]:
+    if known is None:
+        return {}
+    data = known.data.model_dump(mode="json")
+    return {"known": {"model": str(known.model), "rows": known.rows, "data": data, "seed": known.seed}}
+
+
+def _known(noted: Mapping[str, Any]) -> Known | None:
+    if (found := noted.get("known")) is None:
+        return None
+    return Known(Path(found["model"]), int(found["rows"]), DataConfig.model_validate(found["data"]), int(found["seed"]))
 
 
 def understood_of(specs: Mapping[str, Any], weights: Mapping[str, float]) -> dict[str, Any]:
@@ -128,6 +141,7 @@ def tasks_again(document: Mapping[str, Any], understood: Mapping[str, Any]) -> G
     for name, noted in document["tasks"].items():
         paths = tuple(Path(file) for file in noted["files"])
         spec = TaskSpec.model_validate(understood["tasks"][name])
-        tasks.append(Told(spec, [readers.read(path) for path in paths], name, float(noted["weight"])))
+        tables = [readers.read(path) for path in paths]
+        tasks.append(Told(spec, tables, name, float(noted["weight"]), _known(noted)))
         every.append(paths)
     return Given(document["description"], tuple(tasks), tuple(every))

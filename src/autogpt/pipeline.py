@@ -16,6 +16,7 @@ from typing import Any, overload
 import yaml
 
 from autogpt import delivery, stages
+from autogpt.adding import Added, added, unharmed
 from autogpt.bench import Bench, bench_of, set_up_tasks
 from autogpt.config import RunConfig, home, load_run_config, parse_budget
 from autogpt.delivery_several import deliver_several, gather
@@ -35,7 +36,7 @@ from autogpt.stages_transfer import with_transfer
 from autogpt.store.artifacts import RunFolder, require_free, write_atomic
 from autogpt.store.database import RunRow, Store
 from autogpt.store.keys import task_key
-from autogpt.training.tensorboard import tensorboard_consumer
+from autogpt.training.tensorboard import on_board
 
 __all__ = ["fit", "fit_summary", "resume"]
 
@@ -105,9 +106,11 @@ def fit(
     config = load_run_config(**{**(config or RunConfig()).model_dump(), **options})
     budget = _checked(config)
     given = read_tasks(description, files_of(data), files_of(test), config)
+    store = Store(home())
+    found = added(store, given, config) if config.add_to else Added(given, config, given.files[0].name)
+    given, config = found.given, found.config
     _tell(consumers, "pipeline.understood", spec=given.understood)
     require_free(home(), _LEAST_FREE_BYTES)
-    store = Store(home())
     key = task_key(given.understood, given.fingerprint)
     known = None if fresh else store.recall(key)
     if known is not None:
@@ -120,7 +123,7 @@ def fit(
     document = {
         "description": given.description,
         **given.sources,
-        "name": delivery.checked_name(store, name, given.files[0], key),
+        "name": delivery.checked_name(store, name, found.like, key),
         "known_task": known is not None,
         "fresh": fresh,
         "config": config.model_dump(mode="json"),
@@ -184,11 +187,8 @@ def resume(run_id: str, *, consumers: Sequence[Consumer] = ()) -> Model | Multit
 
 
 def _recorded_path(run: Run, bench: Bench) -> Model | MultitaskModel:
-    board = tensorboard_consumer(run.folder.tensorboard) if run.config.tensorboard else None
-    if board is not None:
-        run.consumers.append(board)
     run.reasons.update(bench.reasons)
-    with recorded(run):
+    with recorded(run), on_board(run.consumers, run.folder.tensorboard if run.config.tensorboard else None):
         return _main_path(run, bench)
 
 
@@ -214,6 +214,7 @@ def _one_model(run: Run, bench: Bench, resolution: float, groups: Grouping) -> M
     run.stage("finish")
     candidate = stages.finish_best(run, bench, study)
     run.stage("evaluate")
+    groups = unharmed(run, bench, candidate, groups)
     examinations = stages.evaluate(run, bench, candidate)
     run.stage("report")
     return delivery.deliver(Ended(run, bench, study, candidate), examinations, groups)
@@ -232,7 +233,8 @@ def _in_groups(run: Run, bench: Bench, resolutions: Sequence[float], groups: Gro
             models.append(child)
             continue
         found = Grouping((tuple(range(len(group))),), groups.why)
-        with recorded(child):
+        board = child.folder.tensorboard if child.config.tensorboard else None
+        with recorded(child), on_board(child.consumers, board):
             own = bench_of(child.config, [bench.parts[place] for place in group], seconds)
             child.reasons.update(own.reasons)
             models.append(_one_model(child, own, stages.resolution_of(own, [resolutions[i] for i in group]), found))

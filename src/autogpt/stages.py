@@ -191,8 +191,8 @@ def evaluate(run: Run, bench: Bench, candidate: Candidate) -> list[Examination]:
 
 def _untuned_bases(run: Run, bench: Bench) -> list[UntunedBase]:
     """The bases of the search, and one that was pulled: yardsticks even where they were not worth a trial."""
-    if run.budget.seconds < _BASE_FROM_S:
-        return []
+    if run.budget.seconds < _BASE_FROM_S or any(part.known for part in bench.parts):
+        return []  # a model that a task is added to is no yardstick: `adding.unharmed` compares with it
     folders = {name: start.folder for name, start in bench.bases.items()}
     pulled = [name for name in available(home()) if name not in own_bases()]
     folders |= {name: resolve(name, home()) for name in pulled[:1]}

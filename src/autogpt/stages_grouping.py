@@ -16,11 +16,12 @@ from autogpt.data.readers import fingerprint
 from autogpt.errors import TrainingError
 from autogpt.evaluation.gain import gain_of, loss_gain_of
 from autogpt.evaluation.metrics import get_metric
+from autogpt.evaluation.report_text import Language, language_of
 from autogpt.given import files_noted, sources_of, understood_of
 from autogpt.model import Model
 from autogpt.model_several import MultitaskModel, model_in
 from autogpt.run import Run
-from autogpt.search.gpt_space import JOINT_PARAMETERS
+from autogpt.search.gpt_space import wishes_of
 from autogpt.search.racing import Budget
 from autogpt.store.artifacts import RunFolder, write_atomic, write_json
 from autogpt.store.database import RunRow
@@ -29,12 +30,38 @@ from autogpt.training.admission import Admission, Ceilings
 from autogpt.training.finish import Judgement
 from autogpt.training.loop import averaged, train
 
-__all__ = ["Grouping", "Probe", "child_run", "grouped", "trained"]
+__all__ = ["Grouping", "Probe", "child_run", "compared", "grouped", "trained"]
 
 _SHARE, _LEAST_S, _MOST_S = 0.2, 20.0, 900.0
 """Share of the budget for the comparison, and the seconds for it: fewer teach nothing, more tell little more."""
 _FILE = "grouping.json"
 _DONE_BEFORE = ("baselines", "feasibility")
+_WORDS: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "asked_together": "together: asked for",
+        "asked_apart": "apart: asked for",
+        "short": "together: {seconds:.0f} s, a fifth of the budget, is too short to compare with models apart",
+        "failed": "together: nothing could be compared ({error})",
+        "together": "together: no task is significantly better alone ({told})",
+        "apart": "apart: every task is significantly better alone ({told})",
+        "groups": "in groups: {names} significantly better alone ({told})",
+        "task": "{name} {together:.4g} together, {alone:.4g} alone (p={p:.2g}, by the loss {loss_p:.2g})",
+        "between_tasks": "; ",
+        "between_names": ", ",
+    },
+    "zh": {
+        "asked_together": "合训：按要求",
+        "asked_apart": "分训：按要求",
+        "short": "合训：预算的五分之一只有 {seconds:.0f} 秒，不足以与分训的模型比较",
+        "failed": "合训：无法比较（{error}）",
+        "together": "合训：没有任务在分训时显著更好（{told}）",
+        "apart": "分训：每个任务都在分训时显著更好（{told}）",
+        "groups": "分组：{names} 在分训时显著更好（{told}）",
+        "task": "{name} 合训 {together:.4g}，分训 {alone:.4g}（p={p:.2g}，按损失 {loss_p:.2g}）",
+        "between_tasks": "；",
+        "between_names": "、",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +92,17 @@ class Grouping:
 
     Attributes:
         groups: places of the tasks of each model.
-        why: in words.
+        why: in words, in the language of the run's description.
         probes: how each task did, where that was compared.
         seconds: that the comparison took.
+        kept: places of tasks that keep the model which did them before others were added to it.
     """
 
     groups: tuple[tuple[int, ...], ...]
     why: str
     probes: tuple[Probe, ...] = ()
     seconds: float = 0.0
+    kept: tuple[int, ...] = ()
 
 
 def grouped(run: Run, bench: Bench) -> Grouping:
@@ -94,39 +123,40 @@ def grouped(run: Run, bench: Bench) -> Grouping:
 
 def _grouped(run: Run, bench: Bench) -> Grouping:
     every = tuple(range(len(bench.parts)))
+    language = language_of(str(run.row.config["description"]))
+    words = _WORDS[language]
     if run.config.grouping != "auto":
         groups = (every,) if run.config.grouping == "together" else tuple((place,) for place in every)
-        return Grouping(groups, f"{run.config.grouping}: asked for")
+        return Grouping(groups, words[f"asked_{run.config.grouping}"])
     file = run.folder.path / _FILE
     if file.exists():
         return _read(file)
     seconds = min(_MOST_S, _SHARE * run.budget.remaining())
     if seconds < _LEAST_S:
-        why = f"together: {seconds:.0f} s, a fifth of the budget, is too short to compare with models apart"
-        return Grouping((every,), why)
+        return Grouping((every,), words["short"].format(seconds=seconds))
     run.stage("grouping", f"{seconds:.0f} s")
-    began, config, left_s = run.budget.elapsed(), of_one_task(run.config), run.budget.remaining()
+    began, left_s = run.budget.elapsed(), run.budget.remaining()
     try:
         with run.busy():
             together = trained(run, bench, _allowed(run, bench), seconds / 2)
-            apart = [bench_of(config, [part], left_s / len(every)) for part in bench.parts]
+            apart = [bench_of(of_tasks(run.config, [p.name]), [p], left_s / len(every)) for p in bench.parts]
             alone = [trained(run, own, _allowed(run, own), seconds / 2 / len(every))[0] for own in apart]
     except TrainingError as error:
-        return Grouping((every,), f"together: nothing could be compared ({error})")
+        return Grouping((every,), words["failed"].format(error=error))
     tests = len(every)
-    probes = tuple(_probe(*each, tests) for each in zip(bench.parts, together, alone, strict=True))
+    probes = tuple(compared(*each, tests) for each in zip(bench.parts, together, alone, strict=True))
     stay = tuple(place for place, probe in enumerate(probes) if not probe.leaves)
     left = tuple((place,) for place, probe in enumerate(probes) if probe.leaves)
     groups = (*((stay,) if stay else ()), *left)
-    found = Grouping(groups, _why(probes), probes, round(run.budget.elapsed() - began, 1))
+    found = Grouping(groups, _why(probes, language), probes, round(run.budget.elapsed() - began, 1))
     write_json(file, asdict(found))
     run.emit("pipeline.note", message=found.why)
     return found
 
 
-def of_one_task(config: RunConfig) -> RunConfig:
-    """`config` without the wishes that only a model of several tasks can meet."""
-    space = {name: wish for name, wish in config.search.space.items() if name not in JOINT_PARAMETERS}
+def of_tasks(config: RunConfig, names: Sequence[str]) -> RunConfig:
+    """`config` without the wishes that a model of some of the tasks cannot meet; see `wishes_of`."""
+    space = wishes_of(config.search.space, names)
     return config.model_copy(update={"search": config.search.model_copy(update={"space": space})})
 
 
@@ -152,8 +182,8 @@ def trained(run: Run, bench: Bench, config: Mapping[str, Any], seconds: float) -
         return judge_parts(bench, candidate, model)
 
 
-def _probe(part: Part, together: Judgement, alone: Judgement, tests: int = 1) -> Probe:
-    """`tests` is how many tasks are compared: each could leave by chance."""
+def compared(part: Part, together: Judgement, alone: Judgement, tests: int = 1) -> Probe:
+    """How one task did in the two models; `tests` is how many tasks are compared: each could leave by chance."""
     assert together.rows is not None
     assert together.losses is not None
     assert alone.rows is not None
@@ -175,18 +205,17 @@ def _probe(part: Part, together: Judgement, alone: Judgement, tests: int = 1) ->
     )
 
 
-def _why(probes: Sequence[Probe]) -> str:
-    told = "; ".join(
-        f"{one.task} {one.together:.4g} together, {one.alone:.4g} alone"
-        f" (p={one.p_value:.2g}, by the loss {one.loss_p_value:.2g})"
+def _why(probes: Sequence[Probe], language: Language) -> str:
+    words = _WORDS[language]
+    told = words["between_tasks"].join(
+        words["task"].format(
+            name=one.task, together=one.together, alone=one.alone, p=one.p_value, loss_p=one.loss_p_value
+        )
         for one in probes
     )
     left = [one.task for one in probes if one.leaves]
-    if not left:
-        return f"together: no task is significantly better alone ({told})"
-    if len(left) == len(probes):
-        return f"apart: every task is significantly better alone ({told})"
-    return f"in groups: {', '.join(left)} significantly better alone ({told})"
+    found = "together" if not left else "apart" if len(left) == len(probes) else "groups"
+    return words[found].format(told=told, names=words["between_names"].join(left))
 
 
 def _read(file: Path) -> Grouping:
@@ -212,7 +241,7 @@ def child_run(run: Run, tasks: Sequence[str], seconds: float) -> Run | Model | M
         specs = {name: every["tasks"][name] for name in tasks}
         files = sources_of({name: parent["tasks"][name] for name in tasks})
         spec = understood_of(specs, {name: parent["tasks"][name]["weight"] for name in tasks})
-        own = run.config if len(tasks) > 1 else of_one_task(run.config)
+        own = of_tasks(run.config, tasks)
         document = {
             "description": "; ".join(one["description"] for one in specs.values()),
             **files,

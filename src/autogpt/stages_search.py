@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ from autogpt.training.finish import Judgement
 from autogpt.training.loop import averaged, load_state, save_state, train
 from autogpt.training.machine import probe
 
-__all__ = ["TrialRunner", "search", "share_of"]
+__all__ = ["TrialRunner", "clock_of", "search", "share_of"]
 
 _LEAST_SHARE, _LARGEST_SHARE, _WHOLE_SEARCH_S = 0.1, 0.45, 1200.0
 _FULL_TRIALS = 4.0
@@ -155,24 +155,37 @@ def share_of(budget_s: float) -> float:
     return min(_LARGEST_SHARE, max(_LEAST_SHARE, _LARGEST_SHARE * budget_s / _WHOLE_SEARCH_S))
 
 
+def clock_of(run: Run, history: Sequence[Trial]) -> tuple[Budget, float]:
+    """The clock of a search that begins now, and the seconds that it and the training of its winner have together.
+
+    These are what the stages before have left, whatever they were (a comparison of groups takes a fifth of the budget),
+    without what answering the test rows and the report will need. The search has its share of them.
+
+    Args:
+        history: trials of this search that ran before it was interrupted; their time is the search's, and used.
+    """
+    options = run.config.search
+    searched_s = sum(trial.seconds for trial in history) / options.workers
+    kept_s = reserve_s(run) + MOST_EVALUATION / 2 * run.budget.seconds
+    free_s = max(0.0, run.budget.remaining() + searched_s - kept_s)
+    share = share_of(run.budget.seconds) if options.share == "auto" else options.share
+    return Budget(share * free_s, spent=searched_s), free_s
+
+
 def search(run: Run, bench: Bench, resolution: float) -> Study:
     """Trials under one clock; each is trained, scored at its rungs, and kept as a checkpoint that can be continued."""
     options = run.config.search
-    looked_s = run.stages["baselines"] + run.stages["feasibility"]
-    free_s = run.budget.seconds - looked_s - reserve_s(run) - MOST_EVALUATION / 2 * run.budget.seconds
-    share = share_of(run.budget.seconds) if options.share == "auto" else options.share
-    search_s = max(0.0, share * free_s)
+    history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
+    clock, free_s = clock_of(run, history)
     admission = Admission(bench.corpus, bench.bases, run.config.training, bench.machine.precision, Ceilings.of(options))
     limits = Limits(options.max_trials, options.max_tokens, partial(_is_below_ceilings, run, admission))
     if options.share == "auto":
-        run.reasons["search.share"] = f"{share:.2g} at the most: a short budget is for training"
+        run.reasons["search.share"] = f"{share_of(run.budget.seconds):.2g} at the most: a short budget is for training"
         if options.sampler == "auto" and options.prefer == "score":  # else the user wants trials to be made
             noise = partial(seeds_at_least, bench.score.name)
             worth = Worth(free_s, bench.direction, LEAST_STEPS, noise, options.workers)
             limits = replace(limits, objection=worth.objection)
-    history = [Trial.from_dict(row.to_dict()) for row in run.store.trials(run.row.id)]
-    clock = Budget(search_s, spent=sum(trial.seconds for trial in history) / options.workers)
-    full_s = max(6.0, search_s / _FULL_TRIALS)
+    full_s = max(6.0, clock.seconds / _FULL_TRIALS)
     rungs = rungs_for(full_s) if options.rungs == "auto" else options.rungs
     runner = TrialRunner(bench, run.config, run.folder, full_s, resolution)
     events = optimize(

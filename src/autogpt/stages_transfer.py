@@ -21,6 +21,7 @@ from autogpt.search.gpt_space import SCRATCH, space_for
 from autogpt.search.space import Space
 from autogpt.stages_choose import is_improvement
 from autogpt.stages_grouping import trained
+from autogpt.stages_transfer_mix import with_mix
 from autogpt.store.artifacts import write_json
 from autogpt.store.database import ModelRow
 from autogpt.tasks.likeness import Alike, candidates
@@ -35,7 +36,7 @@ _LEAST_BUDGET_S, _SHARE, _MOST_S = 120.0, 0.06, 60.0
 """Shortest budget in which models are probed; the share of it that all trainings of the comparison have together; and
 the most seconds of each."""
 _MOST_SHARE = 0.12
-"""Of the budget; so much may the comparison take with the scoring, or fewer models are probed."""
+"""Of the budget; so much may the comparison take with the scoring and the mixing, or fewer models are probed."""
 _MOST_PROBED = 2
 _MOST_ROWS_KNOWN = 0.01
 """Share of this task's rows that the other model's files may hold: short texts are the same by chance."""
@@ -86,8 +87,10 @@ def with_transfer(run: Run, bench: Bench) -> Bench:
     For one task, where the base is left to the tool and the budget is at least two minutes. The nearest models of the
     registry, two at most, and the default configuration are trained for equal time, six hundredths of the budget in
     all. A model is taken when it is better on the validation rows by the rule that a search's winner is held to. From
-    scratch stays in the space. A model that has seen rows of this task is refused: its scores would be of rows that it
-    knows. The weights are copied into the run's folder, and what was found is kept there for a resumed run.
+    scratch stays in the space. Of a model of several tasks, the start is a mix of them where that explains a handful of
+    training rows better than the nearest task alone. A model that has seen rows of this task is refused: its scores
+    would be of rows that it knows. The weights are copied into the run's folder, and what was found is kept there for a
+    resumed run.
 
     What it does not do: look at the sealed rows, or tell who would be better in the end; who begins ahead in short
     trainings may be caught up with.
@@ -107,11 +110,11 @@ def with_transfer(run: Run, bench: Bench) -> Bench:
         return bench
     run.stage("transfer", ", ".join(one.name for one in alike[:_MOST_PROBED]))
     began = run.budget.elapsed()
-    starts, told = _starts(run, bench, alike)
+    starts, told, mixing_s = _starts(run, bench, alike)
     probes: tuple[Probe, ...] = ()
     if starts:
         with run.busy():
-            probes = _probes(run, bench, starts, told)
+            probes = _probes(run, bench, starts, told, mixing_s)
     chosen = decided(probes)
     seconds = round(run.budget.elapsed() - began, 1)
     methods = starts[chosen].methods if chosen else ()
@@ -135,10 +138,12 @@ def _is_wanted(run: Run, bench: Bench) -> bool:
     return run.budget.seconds >= _LEAST_BUDGET_S and not config.search.space.keys() & {"start", *own}
 
 
-def _starts(run: Run, bench: Bench, alike: Sequence[Alike]) -> tuple[dict[str, Start], list[str]]:
-    """Name → start of the models that can be probed; and of the others, why not."""
+def _starts(run: Run, bench: Bench, alike: Sequence[Alike]) -> tuple[dict[str, Start], list[str], float]:
+    """Name → start of the models that can be probed; how tasks were mixed for them, and of the others, why not; and the
+    seconds of mixing."""
     starts: dict[str, Start] = {}
     told: list[str] = []
+    mixing_s = 0.0
     shutil.rmtree(run.folder.path / _FOLDER, ignore_errors=True)  # of an attempt that was interrupted
     ceilings, limits = Ceilings.of(run.config.search), cache(partial(_limits, run, bench))
     for one in alike:
@@ -160,10 +165,13 @@ def _starts(run: Run, bench: Bench, alike: Sequence[Alike]) -> tuple[dict[str, S
             refusal = admission.refusal(space.default)
             if not refusal:
                 starts[name] = start
+                mixed, seconds = with_mix(run, bench, one, start) if one.task else ("", 0.0)
+                told += [mixed] if mixed else []
+                mixing_s += seconds
                 continue
         shutil.rmtree(folder, ignore_errors=True)
         told.append(f"{one.name} is not probed: {refusal}")
-    return starts, told
+    return starts, told, mixing_s
 
 
 def _limits(run: Run, bench: Bench) -> Limits:
@@ -202,8 +210,11 @@ def _known_rows(run: Run, row: ModelRow) -> str:
     return f"it has seen {share:.1%} of this task's rows" if share > _MOST_ROWS_KNOWN else ""
 
 
-def _probes(run: Run, bench: Bench, starts: Mapping[str, Start], told: list[str]) -> tuple[Probe, ...]:
-    """The default configuration and each start, trained for equal time; why one could not be goes into `told`."""
+def _probes(run: Run, bench: Bench, starts: Mapping[str, Start], told: list[str], spent: float) -> tuple[Probe, ...]:
+    """The default configuration and each start, trained for equal time; why one could not be goes into `told`.
+
+    `spent` are seconds that the comparison has taken before.
+    """
     seconds = min(_MOST_S, _SHARE * run.budget.seconds / (1 + len(starts)))
     began, found = run.budget.elapsed(), list[Probe]()
     try:
@@ -213,7 +224,7 @@ def _probes(run: Run, bench: Bench, starts: Mapping[str, Start], told: list[str]
         return ()
     took = run.budget.elapsed() - began
     for name, start in starts.items():
-        if run.budget.elapsed() - began + took > _MOST_SHARE * run.budget.seconds:
+        if spent + run.budget.elapsed() - began + took > _MOST_SHARE * run.budget.seconds:
             told.append(f"{name} is not probed: training and scoring once takes {took:.0f} s")
             continue
         own = _beginning_with(run, bench, name, start)

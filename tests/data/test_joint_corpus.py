@@ -143,6 +143,48 @@ def test_what_was_mixed_is_kept_for_other_trials(joint: JointCorpus) -> None:
         joint.mixed(tokenizer, 400, 64, 0.0, Mixing(2.0, 0.5, 1)),
         joint.mixed(tokenizer, 400, 64, 0.1, Mixing(4.0, 0.5, 1)),
         joint.mixed(tokenizer, 400, 64, 0.1, Mixing(2.0, 0.5, 2)),
+        joint.mixed(tokenizer, 400, 64, 0.1, Mixing(2.0, 0.5, 1, (1.0, 2.0, 1.0))),
         joint.mixed(joint.tokenizer(350), 400, 64, 0.1, Mixing(2.0, 0.5, 1)),
     ]
     assert all(other is not first for other in others)
+
+
+def test_only_the_last_pools_are_kept(joint: JointCorpus) -> None:
+    tokenizer = joint.tokenizer(400)
+
+    def pool(weight: float) -> list[Any]:
+        return joint.mixed(tokenizer, 400, 64, 0.1, Mixing(factors=(1.0, weight, 1.0)))
+
+    first, second = pool(1.0), pool(2.0)
+    assert [pool(weight) for weight in (3.0, 4.0)]
+    assert pool(1.0) is first
+    pool(5.0)  # the fifth: that of weight 2 was asked for longest ago
+    assert pool(1.0) is first
+    again = pool(2.0)
+    assert again is not second
+    assert [row.id for row in again] == [row.id for row in second]
+    assert all(one.weights.tolist() == two.weights.tolist() for one, two in zip(again, second, strict=True))
+
+
+def _means(pool: list[Any], size: int) -> list[float]:
+    """Mean over a task's rows of the sum of their weights, by task."""
+    sums = [[float(row.weights[1:].sum()) for row in pool if _task(row, size) == task] for task in (0, 1)]
+    return [float(np.mean(of_task)) for of_task in sums]
+
+
+def test_factors_multiply_the_weights_that_are_given(sorting: Corpus, answering: Corpus) -> None:
+    joint = JointCorpus([sorting, answering], [1.0, 3.0], ["sort", "answer"])
+    tokenizer = joint.tokenizer(400)
+    size = len(tokenizer)
+
+    def means(*factors: float) -> list[float]:
+        return _means(joint.mixed(tokenizer, size, 96, 0.0, Mixing(1.0, 1.0, factors=factors)), size)
+
+    plain, halved, both = means(), means(1.0, 0.5), means(2.0, 1.0)
+    assert joint.names == ("sort", "answer")
+    assert plain[1] == pytest.approx(3 * plain[0])
+    assert halved == pytest.approx([plain[0], plain[1] / 2])
+    assert both == pytest.approx([2 * mean for mean in halved])  # only ratios matter: a step divides by the sum
+    assert means(1.0, 1.0) == plain
+    with pytest.raises(ValueError, match="shorter"):
+        means(1.0)

@@ -425,6 +425,13 @@ def test_options_and_kinds_are_explained_in_both_languages() -> None:
     assert all(re.search("[\u4e00-\u9fff]", several_name("zh", kind.value)) for kind in TaskKind)
 
 
+@pytest.mark.parametrize("description", ["Sort mails.", "分类邮件"])
+def test_the_weight_of_a_task_is_explained(description: str) -> None:
+    [(_, [[option, value, meaning]])] = chosen_rows(report_of(description, chosen={"weight_of_mails": 0.5}))
+    assert (option, value) == ("weight_of_mails", "0.5")
+    assert "mails" in meaning
+
+
 def test_the_chart_is_to_scale_and_better_is_to_the_right() -> None:
     chart = tasks_chart(report_of())
     assert chart is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +78,27 @@ def batch_of(ids: Tensor) -> Batch:
     return Batch(ids, labels, weights.to(torch.float64), torch.ones_like(ids), ids.numel(), int((weights > 0).sum()))
 
 
-def by_hand(model: MultitaskGPT, task: int) -> GPT:
-    """The plain GPT of a task: every sum over the adapters written out."""
+def by_hand(model: MultitaskGPT, weights_K: Sequence[float]) -> GPT:
+    """The plain GPT of a mix of tasks: every sum over tasks and adapters written out."""
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     gpt, config = GPT(model.config.plain()), model.config
     for name in [name.removesuffix(".outer") for name in weights if name.endswith(".outer")]:
         inner, outer = weights[f"{name}.inner"], weights[f"{name}.outer"]
-        share = [1.0 if m == task else 0.0 for m in range(len(outer))]
-        if config.sharing == "attention":
-            keys = weights["model.adapter_mix.keys"][int(name.split(".")[2])]
-            scores = [weights["model.adapter_mix.queries"][task] @ key / len(outer) ** 0.5 for key in keys]
-            total = sum(score.exp() for score in scores)
-            share = [float(score.exp() / total) for score in scores]
-        for m, part in enumerate(share):
-            weights[f"{name}.weight"] += config.adapter_scale * part * outer[m] @ inner
+        for task, own in enumerate(weights_K):
+            share = [1.0 if m == task else 0.0 for m in range(len(outer))]
+            if config.sharing == "attention":
+                keys = weights["model.adapter_mix.keys"][int(name.split(".")[2])]
+                scores = [weights["model.adapter_mix.queries"][task] @ key / len(outer) ** 0.5 for key in keys]
+                total = sum(score.exp() for score in scores)
+                share = [float(score.exp() / total) for score in scores]
+            for m, part in enumerate(share):
+                weights[f"{name}.weight"] += own * config.adapter_scale * part * outer[m] @ inner
     gpt.load_state_dict({name: weights[name] for name in gpt.state_dict()})
+    embeddings = weights["model.task_embeddings.weight"]
     with torch.no_grad():
-        gpt.model.embed_tokens.weight[BOS] = weights["model.task_embeddings.weight"][task]
+        gpt.model.embed_tokens.weight[BOS] = sum(
+            own * row for own, row in zip(weights_K, embeddings.unbind(), strict=True)
+        )
     return gpt.eval()
 
 
@@ -110,7 +114,7 @@ def test_a_task_is_a_plain_gpt_with_the_same_logits(fields: dict[str, Any], shar
     for row, task in enumerate((1, 0, 2, 0)):
         one = rows[row : row + 1]
         torch.testing.assert_close(together[row : row + 1], model(one).logits, **same)
-        for gpt in (model.plain(task), by_hand(model, task)):
+        for gpt in (model.plain(task), by_hand(model, [float(task == k) for k in range(3)])):
             assert type(gpt) is GPT
             assert GPTStep.fits(gpt)
             torch.testing.assert_close(
@@ -167,6 +171,42 @@ def test_a_plain_gpt_writes_what_the_model_finds_likeliest_and_loads_as_a_llama(
     save_model(plain, tokenizer, tmp_path / "one")
     llama = LlamaForCausalLM.from_pretrained(tmp_path / "one")
     torch.testing.assert_close(llama(start).logits, plain(start).logits, atol=1e-5, rtol=1e-4)
+
+
+# --- a mix of tasks as a plain GPT -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", SHARINGS.values(), ids=SHARINGS)
+@pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("weights", [(0.8, 0.3, -0.5), (0.0, 1.5, 0.25), (0.0, 0.0, 0.0)], ids=str)
+def test_a_mix_takes_the_weighted_sum_of_what_the_tasks_take(
+    weights: tuple[float, ...], fields: dict[str, Any], sharing: dict[str, Any]
+) -> None:
+    model, rows = multitask_gpt(**fields, **sharing), with_start(random_rows())
+    mix = model.mixed(weights)
+    assert type(mix) is GPT
+    assert not mix.training
+    torch.testing.assert_close(mix(rows).logits, by_hand(model, weights)(rows).logits, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(mix(rows).logits, model.plain(0)(rows).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("sharing", SHARINGS.values(), ids=SHARINGS)
+def test_the_mix_of_one_task_is_that_task_to_the_last_bit(sharing: dict[str, Any]) -> None:
+    """Also where another task is no number: what has no weight is not even multiplied by zero."""
+    model = multitask_gpt(**sharing)
+    expected = model.plain(1).state_dict()
+    with torch.no_grad():
+        model.model.task_embeddings.weight[2] = torch.nan
+    found = model.mixed([0, 1, 0]).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_mix_needs_a_finite_weight_for_each_task() -> None:
+    model = multitask_gpt()
+    for weights in ([1.0, 0.0], [1.0, 0.0, float("nan")], [1.0, 0.0, 0.0, 0.0]):
+        with pytest.raises(ModelError, match=r"a finite weight for each; .*expected 3 numbers"):
+            model.mixed(weights)
 
 
 # --- from a plain GPT, and fresh -------------------------------------------------------------------------------------
@@ -300,6 +340,46 @@ def test_recomputed_activations_give_the_same_gradient() -> None:
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", SHARINGS.values(), ids=SHARINGS)
+@pytest.mark.parametrize("shape", ["llama", "value embeddings", "gpt-2"])
+def test_a_task_more_leaves_the_others_their_logits(sharing: dict[str, Any], shape: str) -> None:
+    model = multitask_gpt(**sharing, **SHAPES[shape])
+    more = model.extended(4)
+    assert type(more) is MultitaskGPT
+    assert more.config.tasks == 4
+    rows = random_rows()
+    with torch.no_grad():
+        assert torch.equal(more(rows).logits, model(rows).logits)
+    assert all(a.data_ptr() != b.data_ptr() for a in more.parameters() for b in model.parameters())
+    mean_D = model.model.task_embeddings.weight.mean(0)
+    torch.testing.assert_close(more.model.task_embeddings.weight[3], mean_D)
+
+
+def test_a_new_task_begins_with_no_adapter_of_its_own_or_the_same_of_all() -> None:
+    own = multitask_gpt(sharing="own").extended(4).plain(3)
+    bare = multitask_gpt(sharing="own")
+    torch.testing.assert_close(own.model.layers[0].mlp.up_proj.weight, bare.model.layers[0].mlp.up_proj.weight)
+    mixing = multitask_gpt(sharing="attention", adapters=5).extended(4)
+    torch.testing.assert_close(mixing.model.adapter_mix(0, torch.tensor([3])), torch.full((1, 5), 0.2))
+
+
+def test_a_model_without_adapters_may_get_some_with_its_tasks() -> None:
+    model = multitask_gpt(sharing="shared")
+    more = model.extended(4, sharing="attention", uncertainty=True, max_position_embeddings=128)
+    rows = random_rows()
+    with torch.no_grad():
+        torch.testing.assert_close(more(rows).logits, model(rows).logits)
+    assert more.config.adapters == 4
+    assert more.config.max_position_embeddings == 128
+    assert more.log_variances is not None
+
+
+@pytest.mark.parametrize(("tasks", "options"), [(2, {}), (4, {"sharing": "shared"}), (4, {"sharing": "attention"})])
+def test_tasks_and_adapters_are_never_taken_away(tasks: int, options: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="keeps its tasks and its adapters"):
+        multitask_gpt(sharing="own").extended(tasks, **options)
 
 
 @pytest.mark.parametrize("sharing", ["shared", "own"])

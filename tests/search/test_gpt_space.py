@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
+from autogpt.config import load_run_config
 from autogpt.errors import ConfigError
-from autogpt.search.gpt_space import METHODS, Bases, space_for, space_for_several
-from autogpt.search.space import Choice, Float
+from autogpt.registry import SAMPLERS
+from autogpt.search.gpt_space import (
+    JOINT_PARAMETERS,
+    METHODS,
+    Bases,
+    space_for,
+    space_for_several,
+    weight_of,
+    wishes_of,
+)
+from autogpt.search.portfolio import portfolio_of
+from autogpt.search.space import Choice, Float, Space
+from autogpt.search.trials import Report, Trial
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
 
@@ -235,3 +248,72 @@ def test_several_tasks_may_start_from_a_base() -> None:
     assert space.default["method"] == "full"
     assert set(SHARING) - {"width"} <= set(space.default)
     assert "width" not in space.names
+
+
+# --- the weights of tasks --------------------------------------------------------------------------------------------
+
+WRITING = [_spec(TaskKind.GENERATION), _spec(TaskKind.CLASSIFICATION), _spec(TaskKind.DIALOGUE)]
+NAMES = ["novels", "mails-2", "客服"]
+
+
+def _weighted(names: Sequence[str] = NAMES) -> Space:
+    return space_for_several(WRITING[: len(names)], [60_000] * len(names), names=names)
+
+
+def test_weights_of_all_tasks_but_the_first_are_searched() -> None:
+    plain, space = space_for_several(WRITING, [60_000] * 3), _weighted()
+    assert space.default == plain.default | {"weight_of_mails-2": 1.0, "weight_of_客服": 1.0}
+    drawn = [space.sample(random.Random(seed)) for seed in range(60)]
+    assert {config["weight_of_客服"] for config in drawn} == {0.5, 1.0, 2.0}
+    assert all(space.contains(config) for config in drawn)
+    assert not any("novels" in name for name in space.names)
+
+
+def test_a_single_name_has_no_weight_to_compare_with() -> None:
+    assert _weighted(["novels"]).names == space_for_several(WRITING[:1], [60_000]).names
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_the_weight_of_any_task_may_be_asked_for(task: str) -> None:
+    config = load_run_config(None, [f"search.space.{weight_of(task)}=7.5"])
+    space = _weighted().narrowed(config.search.space)
+    assert space.default[weight_of(task)] == 7.5
+    assert set(space.names) == {*_weighted().names, weight_of(task)}
+    assert _weighted().narrowed({weight_of(task): [1, 4, 16]})[weight_of(task)].dimension == Choice((1, 4, 16))
+    for wish in (0, -1, 1e3, "much"):
+        with pytest.raises(ConfigError, match="expected"):
+            _weighted().narrowed({weight_of(task): wish})
+
+
+def test_a_weight_of_no_task_is_told_from_a_slip() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'weight_of_novels'"):
+        _weighted().narrowed({"weight_of_novel": 2})
+    with pytest.raises(ConfigError, match="unknown search parameter"):
+        space_for(WRITING[0], 60_000).narrowed({"weight_of_novels": 2})
+
+
+def test_known_configurations_get_the_default_weights() -> None:
+    space = _weighted()
+    for config in portfolio_of(space):
+        assert space.contains(config)
+        assert (config["weight_of_mails-2"], config["weight_of_客服"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("sampler", ["auto", "bayes", "random", "genetic"])
+def test_samplers_begin_with_the_default_and_go_on_past_trials_without_weights(sampler: str) -> None:
+    """Eight tasks; the history is that of a run which began before weights were searched."""
+    specs, names = [*WRITING, *WRITING, *WRITING[:2]], [f"task-{place}" for place in range(8)]
+    space = space_for_several(specs, [60_000] * 8, names=names)
+    ask = SAMPLERS.get(sampler)(space, 0, direction="max").ask
+    assert ask([]) == space.default
+    before = {name: value for name, value in space.default.items() if not name.startswith("weight_of_")}
+    history = [Trial(number, before, "finished", (Report(1.0, 0.5),)) for number in range(6)]
+    assert space.contains(ask(history))
+
+
+def test_only_what_a_group_can_meet_is_left_of_the_wishes() -> None:
+    joint = dict.fromkeys(JOINT_PARAMETERS, "x")
+    wishes = {"width": 64, **joint, **{weight_of(task): 2 for task in NAMES}}
+    assert wishes_of(wishes, NAMES) == wishes
+    assert wishes_of(wishes, NAMES[1:]) == {name: wish for name, wish in wishes.items() if name != "weight_of_novels"}
+    assert wishes_of(wishes, NAMES[:1]) == {"width": 64}

@@ -80,6 +80,18 @@ def test_corrections_win_and_reach_their_task_only(tmp_path: Path) -> None:
 WRONG: list[tuple[list[str], Mapping[str, Any], type[BadInput], str]] = [
     ([], {}, DataError, "no data are given"),
     (["a.jsonl", "a.jsonl"], {}, DataError, r"named twice; found data of task 'a' and data of task 'a-2'"),
+    (
+        ["a.jsonl", "a.jsonl"],
+        {},
+        DataError,
+        r"expected a file of its own for each; write the columns of each task to a",
+    ),
+    (
+        ["same.yaml"],
+        {},
+        DataError,
+        r"named twice; found data of task 'p' and data of task 'q'; exp.*; write the columns",
+    ),
     (["a.jsonl", "./x/../a.jsonl"], {}, DataError, r"named twice"),
     (["a.jsonl", "c.jsonl"], {}, DataError, r"task 'c': no file '.*c.jsonl'; did you mean"),
     (["a.jsonl", "tasks.yaml"], {}, DataError, r"a tasks file comes alone; found a.jsonl, tasks.yaml"),
@@ -109,6 +121,7 @@ def test_wrong_files_and_corrections_give_one_line(
     tmp_path: Path, paths: list[str], corrections: Mapping[str, Any], error: type[BadInput], message: str
 ) -> None:
     files(tmp_path, "a.jsonl", "b.jsonl", "x/y.jsonl")
+    (tmp_path / "same.yaml").write_text("tasks: {p: {data: a.jsonl}, q: {data: x/../a.jsonl}}", encoding="utf-8")
     with pytest.raises(error, match=message) as caught:
         sources("classify; write", [tmp_path / path for path in paths], [], corrections)
     assert type(caught.value) is error
@@ -119,7 +132,8 @@ def test_no_description_and_test_files_that_are_wrong(tmp_path: Path) -> None:
     data = files(tmp_path, "a.jsonl", "b.jsonl")
     with pytest.raises(TaskError, match=r"task 'a' has no description"):
         sources(" ", data, [], {})
-    with pytest.raises(DataError, match=r"named twice; found data of task 'a' and test of task 'b'"):
+    line = r"named twice; found data of task 'a' and test of task 'b'; expected .*; name another test file, or none"
+    with pytest.raises(DataError, match=line):
         sources("x", data, [*files(tmp_path, "t.jsonl"), data[0]], {})
     with pytest.raises(DataError, match=r"task 'b': t.yaml is a tasks file"):
         sources("x", data, files(tmp_path, "t.jsonl", "t.yaml"), {})

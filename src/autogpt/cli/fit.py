@@ -53,6 +53,9 @@ def fit(
     fresh: Annotated[
         bool, typer.Option("--fresh/--no-fresh", help="Start anew, without known models and past searches.")
     ] = False,
+    add_to: Annotated[
+        str | None, typer.Option("--add-to", metavar="MODEL", help="Teach a model this task beside those that it does.")
+    ] = None,
     config: common.ConfigOption = None,
     overrides: common.SetOption = None,
     as_json: common.JsonFlag = False,
@@ -62,9 +65,8 @@ def fit(
     """Describe a task, bring its data, get a trained model."""
     from autogpt.config import parse_budget
 
-    settings = _settings(config, overrides or [], budget=budget, base=base, sampler=sampler)
-    # here already, so that a slip of the finger costs no import of torch
-    parse_budget(settings.budget, settings.price_per_hour)
+    settings = _settings(config, overrides or [], sampler, budget=budget, base=base, add_to=add_to)
+    parse_budget(settings.budget, settings.price_per_hour)  # before torch is imported
     rows = [common.existing(file, "--data") for file in data]
     test_rows = [common.existing(file, "--test") for file in test or ()]
     text = Text(language_for(description))
@@ -80,9 +82,7 @@ def fit(
     outcome(model, view, text, as_json=as_json)
 
 
-def _settings(
-    config: str | None, overrides: list[str], *, budget: str | None, base: str | None, sampler: str | None
-) -> RunConfig:
+def _settings(config: str | None, overrides: list[str], sampler: str | None, **options: str | None) -> RunConfig:
     """The run's configuration from file and options; raises ConfigError for a sampler that does not exist."""
     from autogpt.config import load_run_config
     from autogpt.registry import SAMPLERS
@@ -90,7 +90,7 @@ def _settings(
     path = None if config is None else Path(config).expanduser()
     if sampler is not None:
         overrides = [*overrides, f"search.sampler={sampler}"]
-    settings = load_run_config(path, overrides, budget=budget, base=base)
+    settings = load_run_config(path, overrides, **options)
     SAMPLERS.get(settings.search.sampler)
     return settings
 

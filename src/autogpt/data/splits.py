@@ -25,7 +25,7 @@ from autogpt.errors import AutoGPTError, DataError
 from autogpt.tasks.spec import TaskKind, TaskSpec
 from autogpt.types import Drop, Example
 
-__all__ = ["MIN_ROWS", "Dataset", "SealedSplit", "prepare"]
+__all__ = ["MIN_ROWS", "Dataset", "SealedSplit", "prepare", "with_fewer_rows"]
 
 MIN_ROWS = 20
 """Fewest usable rows that anything is trained on."""
@@ -136,6 +136,14 @@ def prepare(spec: TaskSpec, table: Table, test: Table | None, config: DataConfig
         "warnings": _warnings(spec, train, sealed, keys),
     }
     return Dataset(tuple(train), tuple(valid), SealedSplit(sealed), tuple(drops), summary)
+
+
+def with_fewer_rows(spec: TaskSpec, dataset: Dataset, rows: int, seed: int) -> Dataset:
+    """The same with about so many training rows or all, drawn as splits are: labels in proportion, groups whole."""
+    train = dataset.train
+    share = rows / len(train)
+    kept, _ = _hold_out(spec, train, share, Keys(spec, list(train)), random.Random(seed), smallest=1)
+    return replace(dataset, train=tuple(kept))
 
 
 def _require(count: int, what: str, drops: Sequence[Drop]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from autogpt.evaluation.report_several_text import said, several_name
 from autogpt.evaluation.report_text import name_of, number, p_text
 from autogpt.evaluation.report_view import config_text, interval
-from autogpt.search.gpt_space import Bases, space_for, space_for_several
+from autogpt.search.gpt_space import Bases, space_for, space_for_several, weight_of
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ def probe_rows(report: SeveralReport) -> list[list[str]]:
 
 def chosen_rows(report: SeveralReport) -> list[tuple[str, list[list[str]]]]:
     """(model, rows of option, value and what the option is); the model is empty where one does all tasks."""
-    meanings = _OPTIONS_ZH if report.language == "zh" else _options_en()
+    weight = "任务 {} 在损失中的权重倍数" if report.language == "zh" else "times the weight of {} in the loss"
+    weights = {weight_of(task.name): weight.format(task.name) for task in report.tasks}
+    meanings = (_OPTIONS_ZH if report.language == "zh" else _options_en()) | weights
     nested = len(report.groups) > 1 and all(isinstance(config, Mapping) for config in report.chosen.values())
     configs: Mapping[str, Mapping[str, Any]] = report.chosen if nested else {"": report.chosen}
     return [

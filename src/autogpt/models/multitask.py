@@ -29,7 +29,8 @@ hooks on the attention and feed-forward modules of blocks with adapters, whose `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -201,13 +202,48 @@ class MultitaskGPT(GPT):
         return model.train(gpt.training)
 
     @torch.no_grad()
+    def extended(self, tasks: int, **options: Any) -> Self:
+        """A multi-task GPT that does so many tasks, with a copy of this one's weights; its own tasks come first.
+
+        Those get the logits that they got. A new task begins with the mean of the tasks' embeddings; with "own" its
+        adapter is zero, with "attention" it takes the same of every adapter, and there are no more of them.
+
+        Args:
+            tasks: as many as there are, or more.
+            options: fields of `MultitaskGPTConfig`, as in `from_gpt`. Where all weights are shared, `sharing` may be
+                another; fresh adapters are zero.
+
+        Raises:
+            ModelError: there would be fewer tasks, or adapters of another kind than there are.
+        """
+        config = self.config
+        sharing, known = options.get("sharing", config.sharing), config.tasks
+        if tasks < known or sharing != config.sharing != "shared":
+            raise ModelError(
+                "a multi-task GPT keeps its tasks and its adapters",
+                found=f"{tasks} tasks, sharing {sharing!r}",
+                expected=f"{known} tasks or more, sharing {config.sharing!r}",
+            )
+        adapters = config.adapters if config.sharing == sharing == "attention" else None
+        fields = {key: value for key, value in config.to_dict().items() if key not in _OF_THE_CLASS}
+        model = type(self)(type(config)(**{**fields, "adapters": adapters, "tasks": tasks, **options}))
+        module: nn.Module = model
+        module.to(device=self.device, dtype=self.dtype)
+        weights = model.state_dict()
+        for name, own in self.state_dict().items():
+            if name not in weights:
+                continue  # log-variances, which the new model has no use for
+            weights[name][: len(own)].copy_(own)
+        model.model.task_embeddings.weight[known:] = self.model.task_embeddings.weight.mean(0)
+        queries = model.model.adapter_mix.queries if config.sharing == "attention" else None
+        if queries is not None:
+            queries[known:] = 0.0
+        return model.train(self.training)
+
     def plain(self, task: int) -> GPT:
         """A plain GPT, in evaluation mode, that computes the same for one task when a row begins with the start token.
 
-        Made from the weights as they are now. Those that the tasks share are the same memory in both models, so that
-        training on changes them here too: a plain model is for use until then. Its embedding of the start token is the
-        task's, also where that token stands within a row; and with a tied head it has another logit than in this model.
-        It is never predicted.
+        See `mixed`, of which this is the mix of one task alone.
 
         Raises:
             ModelError: there is no such task.
@@ -216,15 +252,44 @@ class MultitaskGPT(GPT):
             raise ModelError(
                 "the model has no such task", found=f"task {task}", expected=f"0 to {self.config.tasks - 1}"
             )
+        return self.mixed([float(place == task) for place in range(self.config.tasks)])
+
+    @torch.no_grad()
+    def mixed(self, weights_K: Sequence[float]) -> GPT:
+        """A plain GPT, in evaluation mode, that is told a weighted sum of the tasks in place of one.
+
+        Its embedding of the start token is the weighted sum of the tasks' embeddings, and it takes of each adapter the
+        weighted sum of what the tasks take: that is how LoRAHub (Huang et al. 2023) composes adapters. Weights may be
+        negative and need not add up to 1.
+
+        Made from the weights as they are now. Those that the tasks share are the same memory in both models, so that
+        training on changes them here too: a plain model is for use until then. Its embedding of the start token is the
+        mix's, also where that token stands within a row; and with a tied head it has another logit than in this model.
+        It is never predicted.
+
+        Raises:
+            ModelError: there is not one finite weight for each task.
+        """
+        if len(weights_K) != self.config.tasks or not all(math.isfinite(weight) for weight in weights_K):
+            raise ModelError(
+                "a mix of tasks needs a finite weight for each",
+                found=f"weights {list(weights_K)}",
+                expected=f"{self.config.tasks} numbers",
+            )
+        # Tasks with no weight are left out, so that the mix of a single one is that task to the last bit.
+        tasks_R = torch.tensor([task for task, weight in enumerate(weights_K) if weight], dtype=torch.long)
+        shares_R = torch.tensor(weights_K, dtype=self.dtype)[tasks_R].to(self.device)
+        tasks_R = tasks_R.to(self.device)
         with torch.device("meta"):
             gpt = GPT(self.config.plain())
-        weights, task_1 = self.state_dict(), torch.tensor([task], device=self.device)
+        weights = self.state_dict()
         for layer, block in enumerate(self.model.layers):
             for name, module in block.named_modules(prefix=f"model.layers.{layer}"):
                 if isinstance(module, TaskLinear):
-                    weights[f"{name}.weight"] = module.merged(self.model.adapter_mix(layer, task_1))
+                    mix_RM = self.model.adapter_mix(layer, tasks_R)
+                    weights[f"{name}.weight"] = module.merged((shares_R @ mix_RM.to(self.dtype))[None])
         table_VD = weights["model.embed_tokens.weight"].clone()
-        table_VD[self.model.start] = self.model.task_embeddings.weight[task]
+        table_VD[self.model.start] = shares_R @ self.model.task_embeddings.weight[tasks_R]
         tied = {"lm_head.weight": table_VD} if self.config.tie_word_embeddings else {}
         weights.update({"model.embed_tokens.weight": table_VD, **tied})
         gpt.load_state_dict({key: weights[key] for key in gpt.state_dict()}, assign=True)

@@ -6,13 +6,24 @@ that are not searched at all unless they are named (`Space.optional`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autogpt.search.space import Choice, Float, Int, Parameter, Space
 from autogpt.tasks.spec import TaskKind, TaskSpec
 
-__all__ = ["JOINT_PARAMETERS", "LONGEST_CONTEXT", "METHODS", "SCRATCH", "Bases", "space_for", "space_for_several"]
+__all__ = [
+    "JOINT_PARAMETERS",
+    "LONGEST_CONTEXT",
+    "METHODS",
+    "SCRATCH",
+    "Bases",
+    "space_for",
+    "space_for_several",
+    "weight_of",
+    "wishes_of",
+]
 
 SCRATCH = "scratch"
 METHODS = ("full", "last_k", "lora")
@@ -106,7 +117,12 @@ def space_for(spec: TaskSpec, characters: int, bases: Bases | None = None, *, sc
 
 
 def space_for_several(
-    specs: Sequence[TaskSpec], characters: Sequence[int], bases: Bases | None = None, *, scratch: bool = True
+    specs: Sequence[TaskSpec],
+    characters: Sequence[int],
+    bases: Bases | None = None,
+    *,
+    names: Sequence[str] = (),
+    scratch: bool = True,
 ) -> Space:
     """The space for one model that does several tasks: that of the task which asks for most of a model, and how the
     tasks share it. A hidden choice and preference pairs are for single tasks.
@@ -115,10 +131,52 @@ def space_for_several(
         specs: the tasks.
         characters: of each task's rendered training text. The vocabulary is for all of it, the width for the largest.
         bases, scratch: as in `space_for`.
+        names: of the tasks, in their order, where their weights are searched too (`weight_of`). That of the first one
+            is not, unless it is asked for: only the ratios of weights matter.
     """
     hardest = min(specs, key=_rank)
     space = space_for(hardest, sum(characters), bases, scratch=scratch)
-    shared = (
+    width = _width(max(characters))
+    changed = {"width": (_WIDTHS, width), "tokens_per_step": (_STEPS, _JOINT_STEP)}
+    kept = []
+    for one in space.parameters:
+        if one.name in changed:
+            values, default = changed[one.name]
+            one = replace(one, dimension=_around(values, default), default=default)
+        if one.name != "objective":
+            kept.append(one)
+    weights = [_task_weight(name) for name in names]
+    optional = [one for one in space.optional if one.name not in _OF_SINGLE_TASKS]
+    return Space((*kept, *_sharing(), *weights[1:]), (*optional, *weights[:1]))
+
+
+def weight_of(task: str) -> str:
+    """The parameter by which a task's weight in the loss is multiplied, such as `weight_of_mails`.
+
+    Names of tasks are slugs of any script, without dots, so it can be said as `--set search.space.weight_of_NAME=2`.
+    """
+    return f"{_WEIGHT_OF}{task}"
+
+
+def wishes_of(wishes: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    """Those of the wishes for a model of several tasks that one of these tasks can meet.
+
+    Args:
+        wishes: `search.space`, which fits a space of these tasks and others.
+        tasks: names. Of a single one nothing is left that is about sharing.
+    """
+    weights = {weight_of(task) for task in tasks}
+
+    def has_effect(name: str) -> bool:
+        joint = name in JOINT_PARAMETERS or name.startswith(_WEIGHT_OF)
+        return not joint or (len(tasks) > 1 and (name in JOINT_PARAMETERS or name in weights))
+
+    return {name: wish for name, wish in wishes.items() if has_effect(name)}
+
+
+def _sharing() -> tuple[Parameter, ...]:
+    temperatures, balance = Float(1.0, 100.0, log=True), Float(0.0, 1.0)
+    return (
         Parameter(
             "sharing",
             Choice(("shared", "own", "attention")),
@@ -132,11 +190,9 @@ def space_for_several(
             2,
             None,
             "1: rows in proportion to each task's; more: the same number of each",
-            Float(1.0, 100.0, log=True),
+            temperatures,
         ),
-        Parameter(
-            "row_balance", Choice((0.0, 0.5, 1.0)), 1.0, None, "0: every token counts; 1: every row", Float(0.0, 1.0)
-        ),
+        Parameter("row_balance", Choice((0.0, 0.5, 1.0)), 1.0, None, "0: every token counts; 1: every row", balance),
         Parameter(
             "task_losses",
             Choice(("sum", "uncertainty", "pcgrad")),
@@ -145,20 +201,16 @@ def space_for_several(
             "how losses add up: their sum, weighted by learnt uncertainty, or with conflicting gradients projected",
         ),
     )
-    width = _width(max(characters))
-    changed = {"width": (_WIDTHS, width), "tokens_per_step": (_STEPS, _JOINT_STEP)}
-    kept = []
-    for one in space.parameters:
-        if one.name in changed:
-            values, default = changed[one.name]
-            one = replace(one, dimension=_around(values, default), default=default)
-        if one.name != "objective":
-            kept.append(one)
-    return Space((*kept, *shared), tuple(one for one in space.optional if one.name not in _OF_SINGLE_TASKS))
+
+
+def _task_weight(task: str) -> Parameter:
+    what = f"times the weight of {task} in the loss; what ranks trials keeps the given ones"
+    return Parameter(weight_of(task), Choice((0.5, 1.0, 2.0)), 1.0, None, what, Float(0.01, 100.0, log=True))
 
 
 JOINT_PARAMETERS = ("sharing", "mixing_temperature", "row_balance", "task_losses")
-"""What a space of several tasks has and one of a single task has not."""
+"""What a space of several tasks has and one of a single task has not, beside the tasks' weights (`weight_of`)."""
+_WEIGHT_OF = "weight_of_"
 _OF_SINGLE_TASKS = ("latents",)
 _JOINT_STEP = 2048
 """Padded tokens of a step that several tasks share; with half as many, each task's part of a gradient is noise

@@ -44,6 +44,7 @@ _MOST_PERMUTED = 6
 
 _ROWS_READ, _OFTEN = 300, 0.03
 """Rows in which words of a part are looked for, and the share of them that must hold a word."""
+_TODO_COLUMNS = "write the columns of each task to a file of its own, and hold out the same rows as --test of both"
 _NO_NAMES = frozenset(["and", "data", "dev", "file", "model", "rows", "set", "task", "test", "the", "train", "valid"])
 """Words in file names that say nothing of the task."""
 
@@ -148,8 +149,15 @@ def _refuse_twice(found: Sequence[TaskSource]) -> None:
             here = f"{use} of task {source.name!r}"
             before = users.setdefault(os.path.realpath(path), here)
             if before is not here:
-                named = f"{before} and {here}"
-                raise DataError(f"{str(path)!r} is named twice", found=named, expected="a file of its own for each")
+                alike = before.startswith(use)
+                raise DataError(
+                    f"{str(path)!r} is named twice",
+                    found=f"{before} and {here}",
+                    expected="a file of its own for each",
+                    todo=_TODO_COLUMNS
+                    if alike
+                    else "name another test file, or none: then some of the data are sealed",
+                )
 
 
 @dataclass(frozen=True, slots=True)

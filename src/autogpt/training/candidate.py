@@ -22,6 +22,7 @@ from autogpt.models.latent import LatentGPT, LatentGPTConfig
 from autogpt.models.multitask import MultitaskGPT
 from autogpt.models.sizing import shape_of
 from autogpt.models.trimming import trim_model
+from autogpt.search.gpt_space import weight_of
 from autogpt.training.frozen_trunk import Keep, TopObjective, TrunkBatches, freeze_trunk
 from autogpt.training.loop import Objective, TrainSettings, TrainState, start
 from autogpt.training.machine import Machine
@@ -213,18 +214,26 @@ def _rows(config: Mapping[str, Any], corpus: Texts, tokenizer: Any, plan: BatchP
     """The training rows; of several tasks, mixed as the configuration says. `size` is the model's vocabulary."""
     prompt_weight = float(config.get("prompt_weight", 0.0))
     if isinstance(corpus, JointCorpus):
-        mixing = Mixing(float(config["mixing_temperature"]), float(config["row_balance"]), plan.seed)
+        # A configuration of before tasks' weights were searched has none of them.
+        factors = tuple(float(config.get(weight_of(name), 1.0)) for name in corpus.names)
+        mixing = Mixing(float(config["mixing_temperature"]), float(config["row_balance"]), plan.seed, factors)
         return corpus.mixed(tokenizer, size, plan.context, prompt_weight, mixing)
     (part,) = corpus.parts
     return part.encoded(tokenizer, plan.context, prompt_weight)
 
 
-def _several_tasks(config: Mapping[str, Any], model: GPT, tasks: int, bos_id: int) -> MultitaskGPT:
-    """A model of so many tasks around the weights of a plain one, whose texts begin with `bos_id`."""
+def _several_tasks(config: Mapping[str, Any], model: GPT, tasks: int, bos_id: int, context: int) -> MultitaskGPT:
+    """A model of so many tasks around the weights of a plain one, whose texts begin with `bos_id`; or of one that does
+    the first of them already."""
+    options = {
+        "sharing": config["sharing"],
+        "uncertainty": config["task_losses"] == "uncertainty",
+        "max_position_embeddings": max(context, model.config.max_position_embeddings),
+    }
+    if isinstance(model, MultitaskGPT):
+        return model.extended(tasks, **options)
     model.config.bos_token_id = bos_id
-    return MultitaskGPT.from_gpt(
-        model, tasks=tasks, sharing=config["sharing"], uncertainty=config["task_losses"] == "uncertainty"
-    )
+    return MultitaskGPT.from_gpt(model, tasks=tasks, **options)
 
 
 def _objective_of_tasks(config: Mapping[str, Any], step: Callable[[], int]) -> Objective:
@@ -266,7 +275,7 @@ def build(
         base.check(config, context=width, steps=batches.steps_per_epoch)
     model = _model(config, shape, base, seed)
     if several := len(corpus.parts) > 1:
-        model = _several_tasks(config, model, len(corpus.parts), tokenizer.bos_token_id)
+        model = _several_tasks(config, model, len(corpus.parts), tokenizer.bos_token_id, context)
     model = model.to(machine.device)
     objective: Objective = weighted_token_loss
     if isinstance(corpus, Corpus) and config.get("objective") == "dpo":

@@ -64,6 +64,7 @@ class Start:
         scored: share of the training tokens whose prediction is learnt.
         positions: longest sequence that it reads.
         tokens: padded tokens of the training split, by a sample.
+        tasks: that it does already; 0 for a plain model, which is told no task.
         why: the vocabulary is what it is, in words.
     """
 
@@ -76,6 +77,7 @@ class Start:
     scored: float
     positions: int
     tokens: int = 0
+    tasks: int = 0
     why: str = ""
 
     @property
@@ -180,7 +182,7 @@ def start_from_model(folder: Path, corpus: Texts, limits: Callable[[], Limits]) 
     Raises:
         ModelError: the folder is no model folder.
     """
-    shape, ours = _shape(folder)
+    shape, ours, _ = _shape(folder)
     if not ours:
         return None, f"{describe(folder)['architecture']} is no shape that another task's training can start from"
     if (unfit := _foreign(folder, corpus, _SMALL_VOCABULARY)) is not None:
@@ -251,28 +253,23 @@ def _tokens(tokenizer: Any, corpus: Texts) -> float:
 
 def _start(folder: Path, corpus: Texts, limits: Limits) -> tuple[Start | None, str]:
     """The start with the methods that fit, or None; and why."""
-    tokenizer, shape, ours = corpus.base_tokenizer(folder), *_shape(folder)
-    if len(corpus.parts) > 1 and not (ours and tokenizer.bos_token_id is not None):
+    tokenizer, (shape, ours, tasks), several = corpus.base_tokenizer(folder), _shape(folder), len(corpus.parts) > 1
+    if tasks and not several:
+        return None, f"it does {tasks} tasks: autogpt fit --add-to teaches it one more"
+    if several and not (ours and tokenizer.bos_token_id is not None):
         return None, "several tasks need a base of our own or Llama's shape whose texts begin with a start token"
     rows = encode_all(tokenizer, sample_of(corpus), max_tokens=2**30)
     scored = scored_share(corpus, rows)
     size = shape.vocab_size if len(tokenizer) * LARGEST_SHARE_KEPT <= FLOOR else FLOOR
-    start = Start(
-        folder,
-        tokenizer,
-        None,
-        replace_shape(shape, vocab_size=size),
-        (),
-        limits,
-        scored,
-        shape.max_position_embeddings,
-    )
+    positions = _positions(shape, tokenizer, corpus)
+    cut = replace_shape(shape, vocab_size=size)
+    start = Start(folder, tokenizer, None, cut, (), limits, scored, positions, tasks=tasks)
     padded = round(1.1 * _tokens(tokenizer, corpus))  # a tenth is padding
     steps = max(1, round(padded / _TOKENS_PER_STEP))
     context = min(start.positions, 16 * -(-max(len(row.ids) for row in rows) // 16))
     methods, refusal, acceptance = [], "", ""
     # Several tasks are one model's whole weights, with adapters of their own beside them.
-    possible = ("full",) if len(corpus.parts) > 1 else ("full", "last_k", "lora") if ours else ("full", "lora")
+    possible = ("full",) if several else ("full", "last_k", "lora") if ours else ("full", "lora")
     for method in possible:
         fits, reason = verdict(start.work(method, _TOKENS_PER_STEP, context, _TOP, _RANK), limits, steps=steps)
         if fits:
@@ -286,6 +283,14 @@ def _start(folder: Path, corpus: Texts, limits: Limits) -> tuple[Start | None, s
     return start, f"{methods[0]}: {acceptance}; methods {', '.join(methods)}"
 
 
+def _positions(shape: GPTConfig, tokenizer: Any, corpus: Texts) -> int:
+    """Longest sequence to be read. For a task more, rotary positions may go on beyond those that were trained."""
+    most = shape.max_position_embeddings
+    if len(corpus.parts) == 1 or shape.position != "rope":
+        return most
+    return max(most, 32 * -(-(corpus.lengths(tokenizer)[0] + 8) // 32))
+
+
 def scored_share(corpus: Texts, rows: Sequence[Encoded]) -> float:
     """Share of the tokens of `rows` whose prediction is learnt."""
     if corpus.packed:
@@ -293,8 +298,8 @@ def scored_share(corpus: Texts, rows: Sequence[Encoded]) -> float:
     return float(sum((row.weights > 0).sum() for row in rows) / max(1, sum(len(row.ids) for row in rows)))
 
 
-def _shape(folder: Path) -> tuple[GPTConfig, bool]:
-    """The shape of a base from its config.json, and whether it is one of ours or Llama's."""
+def _shape(folder: Path) -> tuple[GPTConfig, bool, int]:
+    """The shape of a base from its config.json, whether it is one of ours or Llama's, and how many tasks it does."""
     about = describe(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
@@ -312,9 +317,10 @@ def _shape(folder: Path) -> tuple[GPTConfig, bool]:
         intermediate_size=field("intermediate_size", "n_inner", otherwise=4 * width),
         max_position_embeddings=field("max_position_embeddings", "n_positions", otherwise=2**20),
         mlp="relu2" if config.get("mlp") == "relu2" else "swiglu",
+        position=config.get("position", "rope"),
         tie_word_embeddings=bool(config.get("tie_word_embeddings", True)),
     )
-    return shape, about["architecture"] in ("LlamaForCausalLM", "GPT")
+    return shape, about["architecture"] in ("LlamaForCausalLM", "GPT", "MultitaskGPT"), int(config.get("tasks") or 0)
 
 
 def _trimmed(start: Start, corpus: Texts) -> Start:

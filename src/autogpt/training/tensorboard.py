@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from autogpt.events import Consumer, Event
 
-__all__ = ["tensorboard_consumer"]
+__all__ = ["Board", "on_board", "tensorboard_consumer"]
 
 
-def tensorboard_consumer(folder: Path) -> Consumer | None:
+def tensorboard_consumer(folder: Path) -> Board | None:
     """A consumer that writes a run a trial into `folder`, or None when the package is not installed."""
-    return _Board(folder) if find_spec("tensorboard") is not None else None
+    return Board(folder) if find_spec("tensorboard") is not None else None
+
+
+@contextmanager
+def on_board(consumers: list[Consumer], folder: Path | None) -> Iterator[None]:
+    """A board in `folder` that is the last of the consumers until this ends, and no other: its files are closed then.
+
+    Curves of several runs would clash in one folder, where all of them have a trial 0.
+
+    Args:
+        consumers: of one run, changed in place. Boards among them are those of a run that this one is a part of.
+        folder: None for no board; others are taken out all the same.
+    """
+    consumers[:] = [consumer for consumer in consumers if not isinstance(consumer, Board)]
+    board = None if folder is None else tensorboard_consumer(folder)
+    if board is None:
+        yield
+        return
+    consumers.append(board)
+    try:
+        yield
+    finally:
+        consumers.remove(board)
+        board.close()
 
 
 _SCALARS = {
@@ -27,7 +52,7 @@ _SCALARS = {
 }
 
 
-class _Board:
+class Board:
     """Curves of each trial by step, its validation score, and answers of the finished model as text."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +67,8 @@ class _Board:
             self._writers[name] = SummaryWriter(str(self._folder / name), flush_secs=10)
         return self._writers[name]
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Finish all files; what comes later opens new ones."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
@@ -53,7 +79,7 @@ class _Board:
     def __call__(self, event: Event) -> None:
         data = event.data
         if event.kind == "pipeline.stage" and data["stage"] in ("finish", "evaluate"):
-            self._close()
+            self.close()
             self._name = "winner"
         # Trials may run side by side; what has no number belongs to the one model of the stage.
         name = f"trial-{data['number']}" if "number" in data else self._name
