@@ -67,7 +67,7 @@ class SearchConfig(Section):
     max_trials: int = Field(30, ge=1, description="most trials, whatever the budget")
     share: Annotated[float, Field(gt=0, lt=0.9)] | Literal["auto"] = Field(
         "auto",
-        description="share of the time left that the search has, the rest trains the winner; auto: 0.1 up to 4m, 0.45 from 20m",
+        description="share of the time left for the search, the rest trains its winner; auto: 0.1 to 4m, 0.45 from 20m",
     )
     rungs: list[float] | Literal["auto"] = Field(
         "auto", description="shares of a trial's full length at which it is scored and may be stopped, such as [0.3, 1]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ __all__ = ["Grouping", "Probe", "child_run", "compared", "grouped", "trained"]
 
 _SHARE, _LEAST_S, _MOST_S = 0.2, 20.0, 900.0
 """Share of the budget for the comparison, and the seconds for it: fewer teach nothing, more tell little more."""
+_LEAST_PASSES = 2.0
+"""Passes over the rows of all tasks that must fit the time. Where rows are seen less than once, what tasks learn of
+each other is not worth the steps that it takes (benchmarks/results/multitask.md). From where on it is was not measured:
+two tasks of 400 rows gained with some ten passes."""
+_TRAINING_SHARE, _MOST_TIMED_S, _TIMED_STEPS = 0.6, 3.0, 4
+"""Share of the time left in which one model would be trained; and how long, and how often, a step is timed."""
 _FILE = "grouping.json"
 _DONE_BEFORE = ("baselines", "feasibility")
 _WORDS: Mapping[Language, Mapping[str, str]] = {
@@ -42,9 +48,10 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "asked_apart": "apart: asked for",
         "short": "together: {seconds:.0f} s, a fifth of the budget, is too short to compare with models apart",
         "failed": "together: nothing could be compared ({error})",
-        "together": "together: no task is significantly better alone ({told})",
-        "apart": "apart: every task is significantly better alone ({told})",
-        "groups": "in groups: {names} significantly better alone ({told})",
+        "scarce": "apart: there is time for {passes:.1g} passes over all rows, and tasks help where rows are few",
+        "together": "together: every task has the lower loss so ({told})",
+        "apart": "apart: no two tasks have the lower loss together ({told})",
+        "groups": "in groups: {names} better alone ({told})",
         "task": "{name} {together:.4g} together, {alone:.4g} alone (p={p:.2g}, by the loss {loss_p:.2g})",
         "between_tasks": "; ",
         "between_names": ", ",
@@ -54,9 +61,10 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "asked_apart": "分训：按要求",
         "short": "合训：预算的五分之一只有 {seconds:.0f} 秒，不足以与分训的模型比较",
         "failed": "合训：无法比较（{error}）",
-        "together": "合训：没有任务在分训时显著更好（{told}）",
-        "apart": "分训：每个任务都在分训时显著更好（{told}）",
-        "groups": "分组：{names} 在分训时显著更好（{told}）",
+        "scarce": "分训：时间只够把全部数据读 {passes:.1g} 遍，数据少时任务之间才有帮助",
+        "together": "合训：每个任务合训时损失都更低（{told}）",
+        "apart": "分训：没有两个任务在合训时损失更低（{told}）",
+        "groups": "分组：{names} 分训更好（{told}）",
         "task": "{name} 合训 {together:.4g}，分训 {alone:.4g}（p={p:.2g}，按损失 {loss_p:.2g}）",
         "between_tasks": "；",
         "between_names": "、",
@@ -72,7 +80,7 @@ class Probe:
         together, alone: its metric on validation rows, in one model with all tasks and in one of its own.
         difference: of the two, positive where alone is better; `loss_difference`: the same of the mean loss.
         p_value, loss_p_value: of paired tests on the same rows.
-        leaves: whether it is better alone beyond what rows and seeds do.
+        leaves: whether it has a model of its own.
     """
 
     task: str
@@ -108,11 +116,11 @@ class Grouping:
 def grouped(run: Run, bench: Bench) -> Grouping:
     """How the tasks of `bench` are to be grouped; what was found once is kept for a resumed run.
 
-    Together, all tasks are trained by the default configuration for half of the time; apart, each for its share of the
-    other half. A task leaves the common model when a model of its own is better by a paired test and beyond what seeds
-    do, by its metric, or by its loss where its metric is no worse. Those that stay remain together. One model is
-    simpler than several, so it is kept wherever nothing speaks against it; that a task leaves says what training for
-    minutes says, and no more.
+    Where the time is too short for two passes over all rows, they are learnt apart, and nothing is compared. Otherwise
+    all tasks are trained together by the default configuration for half of the comparison's time; and apart, each for
+    its share of the other half. Those stay together, two or more, whose loss on validation rows is lower so, and
+    whose metric is not worse by a paired test and beyond what seeds do. So most groupings are right, and none is
+    sure: that a task leaves says what training for minutes says, and no more.
     """
     if len(bench.parts) == 1:
         return Grouping(((0,),), "")
@@ -123,35 +131,55 @@ def grouped(run: Run, bench: Bench) -> Grouping:
 
 def _grouped(run: Run, bench: Bench) -> Grouping:
     every = tuple(range(len(bench.parts)))
+    every_alone = tuple((place,) for place in every)
     language = language_of(str(run.row.config["description"]))
     words = _WORDS[language]
     if run.config.grouping != "auto":
-        groups = (every,) if run.config.grouping == "together" else tuple((place,) for place in every)
+        groups = (every,) if run.config.grouping == "together" else every_alone
         return Grouping(groups, words[f"asked_{run.config.grouping}"])
     file = run.folder.path / _FILE
     if file.exists():
         return _read(file)
     seconds = min(_MOST_S, _SHARE * run.budget.remaining())
-    if seconds < _LEAST_S:
-        return Grouping((every,), words["short"].format(seconds=seconds))
     run.stage("grouping", f"{seconds:.0f} s")
     began, left_s = run.budget.elapsed(), run.budget.remaining()
     try:
         with run.busy():
+            if (passes := _passes(run, bench)) < _LEAST_PASSES:
+                return _settled(run, Grouping(every_alone, words["scarce"].format(passes=passes)))
+            if seconds < _LEAST_S:
+                return Grouping((every,), words["short"].format(seconds=seconds))
             together = trained(run, bench, _allowed(run, bench), seconds / 2)
             apart = [bench_of(of_tasks(run.config, [p.name]), [p], left_s / len(every)) for p in bench.parts]
             alone = [trained(run, own, _allowed(run, own), seconds / 2 / len(every))[0] for own in apart]
     except TrainingError as error:
         return Grouping((every,), words["failed"].format(error=error))
     tests = len(every)
-    probes = tuple(compared(*each, tests) for each in zip(bench.parts, together, alone, strict=True))
-    stay = tuple(place for place, probe in enumerate(probes) if not probe.leaves)
-    left = tuple((place,) for place, probe in enumerate(probes) if probe.leaves)
-    groups = (*((stay,) if stay else ()), *left)
-    found = Grouping(groups, _why(probes, language), probes, round(run.budget.elapsed() - began, 1))
-    write_json(file, asdict(found))
+    probes = [compared(*each, tests) for each in zip(bench.parts, together, alone, strict=True)]
+    stay = tuple(place for place in every if probes[place].loss_difference <= 0 and not probes[place].leaves)
+    stay = stay if len(stay) > 1 else ()
+    told = tuple(replace(probe, leaves=place not in stay) for place, probe in enumerate(probes))
+    groups = (*((stay,) if stay else ()), *((place,) for place in every if place not in stay))
+    return _settled(run, Grouping(groups, _why(told, language), told, round(run.budget.elapsed() - began, 1)))
+
+
+def _settled(run: Run, found: Grouping) -> Grouping:
+    """Keep what was found for a resumed run, and tell it."""
+    write_json(run.folder.path / _FILE, asdict(found))
     run.emit("pipeline.note", message=found.why)
     return found
+
+
+def _passes(run: Run, bench: Bench) -> float:
+    """How often all rows would be seen by one model, in the time that is left, at the pace of a few steps."""
+    candidate = candidate_of(bench, run.config, _allowed(run, bench))
+    state, first_s = candidate.state, 0.0
+    for _ in train(state, candidate.batches, candidate.settings, until=_TIMED_STEPS, objective=candidate.objective):
+        first_s = first_s or state.seconds  # takes longer than those that follow
+        if state.seconds > _MOST_TIMED_S:
+            break
+    step_s = (state.seconds - first_s) / (state.step - 1) if state.step > 1 else state.seconds
+    return _TRAINING_SHARE * run.budget.remaining() / step_s / candidate.batches.steps_per_epoch
 
 
 def of_tasks(config: RunConfig, names: Sequence[str]) -> RunConfig:
