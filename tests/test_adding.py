@@ -106,6 +106,8 @@ def test_a_task_that_would_be_worse_keeps_the_model_it_had(desk: Path) -> None:
     report = json.loads((model.folder.parent / "report.json").read_text(encoding="utf-8"))
     (probe,) = report["probes"]
     assert probe["leaves"]
+    assert report["added_to"] == "desk"
+    assert report["verdict"].count("before") > 1
     assert probe["alone"] > probe["together"]
     with pytest.raises(ModelError, match=r"do not share one model; found desk; heights; name a task.*ruined/desk"):
         added(Store(desk.parent), _given(file), _config(add_to="ruined"))

@@ -171,6 +171,7 @@ def _report(
         groups=[[bench.parts[place].name for place in group] for group in grouping.groups],
         grouping=grouping.why,
         probes=probes,
+        added_to=run.config.add_to,
         mean=mean,
         reasons=run.reasons,
         stages={**run.stages, "report": run.budget.elapsed() - sum(run.stages.values())},

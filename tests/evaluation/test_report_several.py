@@ -107,7 +107,7 @@ def report_of(description: str = "Sort mails; write replies.", **changes: object
         "description": description,
         "tasks": TASKS,
         "groups": [[line.name for line in TASKS]],
-        "grouping": "together: no task is significantly better alone",
+        "grouping": "together: every task has the lower loss so",
         "probes": [probe("mails", 0.80, 0.81, 0.31), probe("news", 0.5, 0.45, 0.2)],
         "mean": MetricLine(name="mean_score", value=0.634, ci95=(0.62, 0.648), n=800),
         "chosen": {"start": "scratch", "sharing": "own", "mixing_temperature": 2, "lr": 0.0015},
@@ -125,7 +125,7 @@ def report_of(description: str = "Sort mails; write replies.", **changes: object
 
 APART: dict[str, object] = {
     "groups": [["mails", "stories"], ["replies"], ["news"]],
-    "grouping": "in groups: replies, news significantly better alone",
+    "grouping": "in groups: replies, news better alone",
     "probes": [probe("mails", 0.8, 0.79, 0.5), probe("news", 0.4, 0.52, 0.0004, leaves=True)],
     "chosen": {"mails, stories": {"lr": 0.0015, "width": 256}, "replies": {"lr": 0.002}, "news": {"lr": 0.001}},
 }
@@ -191,14 +191,14 @@ def test_the_verdict_names_counts_the_worst_task_and_what_was_decided() -> None:
         "different from the best baseline on 1 (stories), worse than the best baseline on 1 (replies), without a "
         "baseline on 1 (news). Against its best baseline replies stands worst: BLEU 24.1, and 25.0 for TF-IDF + "
         "logistic regression (difference −0.9, p = 0.030, 200 rows). All tasks share one model: in equal time, none "
-        "of them did significantly better alone (mails: accuracy 0.800 together, 0.810 alone, p = 0.310; news: "
+        "of them did better alone (mails: accuracy 0.800 together, 0.810 alone, p = 0.310; news: "
         "accuracy 0.500 together, 0.450 alone, p = 0.200)."
     )
     assert report_of("给邮件分类；写回复").verdict == (
         "一个模型完成 4 个任务：平均得分 0.634。该模型在 1 个任务上优于所有基线（mails），在 1 个任务上与最强基线没有"
         "可测量的差别（stories），在 1 个任务上不如最强基线（replies），在 1 个任务上没有可比较的基线（news）。"
         "相对最强基线，“replies”最差：BLEU 24.1，“TF-IDF + 逻辑回归”为 25.0（差值 −0.9，p = 0.030，200 行）。"
-        "所有任务共用一个模型：在相同时间内，没有任务分训显著更好（“mails”的准确率合训 0.800，分训 0.810，p = 0.310；"
+        "所有任务共用一个模型：在相同时间内，没有任务分训更好（“mails”的准确率合训 0.800，分训 0.810，p = 0.310；"
         "“news”的准确率合训 0.500，分训 0.450，p = 0.200）。"
     )
 
@@ -211,7 +211,7 @@ def test_the_verdict_names_counts_the_worst_task_and_what_was_decided() -> None:
             (
                 "3 models do 4 tasks (mails, stories; replies; news)",
                 "They are better",
-                "The tasks are learnt in 3 groups: in equal time, 1 of 2 did significantly better alone",
+                "The tasks are learnt in 3 groups: in equal time, 1 of 2 did better alone",
                 "(news: accuracy 0.400 together, 0.520 alone, p < 0.001; mails: ",
             ),
         ),
@@ -220,7 +220,7 @@ def test_the_verdict_names_counts_the_worst_task_and_what_was_decided() -> None:
             (
                 "3 个模型完成 4 个任务（mails、stories；replies；news）",
                 "这些模型在",
-                "任务分为 3 组学习：在相同时间内，2 个任务中有 1 个分训显著更好",
+                "任务分为 3 组学习：在相同时间内，2 个任务中有 1 个分训更好",
             ),
         ),
     ],
@@ -229,7 +229,7 @@ def test_several_models_are_told_by_their_tasks(description: str, words: tuple[s
     report = report_of(description, **APART)
     assert all(one in report.verdict for one in words)
     page, text = several_to_html(report), several_to_markdown(report)
-    for one in ("mails, stories", "in groups: replies, news significantly better alone"):
+    for one in ("mails, stories", "in groups: replies, news better alone"):
         assert one in Page(page).text
         assert one in text
     assert ("Model 1: mails, stories" if report.language == "en" else "模型 1：mails、stories") in text
@@ -423,6 +423,27 @@ def test_options_and_kinds_are_explained_in_both_languages() -> None:
             else:
                 assert re.search("[\u4e00-\u9fff]", meaning) or meaning.startswith("AdamW")
     assert all(re.search("[\u4e00-\u9fff]", several_name("zh", kind.value)) for kind in TaskKind)
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ("Sort mails.", ["Tasks were added to desk: 1 of the 2 that it did before", "| Before |", "keeps its model"]),
+        ("分类邮件", ["任务加入了 desk：2 个原有任务中有 1 个会变差", "| 之前 |", "保留原来的模型"]),
+    ],
+)
+def test_a_model_that_tasks_were_added_to_is_compared_with_what_was_before(description: str, words: list[str]) -> None:
+    probes = [
+        ProbeLine(task=name, together=0.8, alone=0.9, metric="accuracy", difference=0.1, p_value=0.01, leaves=leaves)
+        for name, leaves in (("mails", True), ("news", False))
+    ]
+    report = report_of(description, added_to="desk", probes=probes)
+    shown = several_to_markdown(report)
+    for one in words:
+        assert one in shown
+        assert Page(several_to_html(report)).text.count(one.strip("| ")) > 0
+    assert "| Together |" not in shown
+    assert "| 合训 |" not in shown
 
 
 @pytest.mark.parametrize("description", ["Sort mails.", "分类邮件"])

@@ -98,6 +98,7 @@ class SeveralReport(Line):
         groups: names of the tasks of each model; one group: one model does all.
         grouping: whether tasks are learnt together, apart or in groups, and why.
         probes: the comparison that decided it; empty where nothing was compared.
+        added_to: the model that tasks were added to; then `alone` of a probe is that model, `together` the new one.
         mean: the weighted mean of the tasks' metrics on the common scale of `joint.on_common_scale`.
         chosen: the model's configuration; with several groups, group → that of its model.
         reasons: option → why "auto" became what it is.
@@ -115,6 +116,7 @@ class SeveralReport(Line):
     groups: list[list[str]]
     grouping: str
     probes: list[ProbeLine] = Field(default_factory=list)
+    added_to: str = ""
     mean: MetricLine
     chosen: dict[str, Any] = Field(default_factory=dict)
     reasons: dict[str, str] = Field(default_factory=dict)

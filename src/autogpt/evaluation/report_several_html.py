@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autogpt.evaluation.report_html import following, head, machine, page, section, tile, time
 from autogpt.evaluation.report_markup import Child, Html, element, table
 from autogpt.evaluation.report_several_chart import tasks_chart
-from autogpt.evaluation.report_several_text import said, several_name
+from autogpt.evaluation.report_several_text import of_sharing, said, several_name
 from autogpt.evaluation.report_several_view import (
     PROBE_HEAD,
     TASK_HEAD,
@@ -106,16 +106,16 @@ def _sharing(report: SeveralReport) -> Html:
     text = report.language
     probes: Child = element("p", said(text, "no_probe"), class_="soft")
     if report.probes:
-        head = [said(text, key) for key in PROBE_HEAD]
+        head = [of_sharing(report, key) for key in PROBE_HEAD]
         rows: list[list[Child]] = [list(row) for row in probe_rows(report)]
         for row, probe in zip(rows, report.probes, strict=True):
             row[0] = element("div", cut(probe.task, _NAME_CHARS), class_="text")
             row[6] = element("strong", row[6], class_="own") if probe.leaves else row[6]
             row[7] = element("span", row[7], class_="soft")
-        intro = element("p", said(text, "probe_intro"), class_="soft")
+        intro = element("p", of_sharing(report, "probe_intro"), class_="soft")
         probes = [intro, table(head, rows, numeric=(2, 3, 4, 5))]
     return section(
-        said(text, "sharing"),
+        of_sharing(report, "sharing"),
         element("p", report.grouping),
         [element("p", line) for line in group_lines(report)],
         probes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autogpt.evaluation.report_markdown import begun, closing, safe, table_lines
-from autogpt.evaluation.report_several_text import said, several_name
+from autogpt.evaluation.report_several_text import of_sharing, said, several_name
 from autogpt.evaluation.report_several_view import (
     PROBE_HEAD,
     TASK_HEAD,
@@ -78,7 +78,7 @@ def _linked(report: SeveralReport, task: TaskLine) -> str:
 def _sharing(report: SeveralReport) -> list[str]:
     text = report.language
     lines = [
-        f"## {said(text, 'sharing')}",
+        f"## {of_sharing(report, 'sharing')}",
         "",
         f"**{said(text, 'decision')}**: {safe(report.grouping, _SENTENCE_CHARS)}",
         "",
@@ -87,7 +87,12 @@ def _sharing(report: SeveralReport) -> list[str]:
     if not report.probes:
         return [*lines, "", said(text, "no_probe"), ""]
     rows = [[safe(cell) for cell in row] for row in probe_rows(report)]
-    return [*lines, "", said(text, "probe_intro"), *table_lines([said(text, key) for key in PROBE_HEAD], rows)]
+    return [
+        *lines,
+        "",
+        of_sharing(report, "probe_intro"),
+        *table_lines([of_sharing(report, key) for key in PROBE_HEAD], rows),
+    ]
 
 
 def _chosen(report: SeveralReport) -> list[str]:

@@ -11,7 +11,7 @@ from autogpt.evaluation.report_view import cut
 if TYPE_CHECKING:
     from autogpt.evaluation.report_several import ProbeLine, SeveralReport
 
-__all__ = ["said", "several_name", "several_verdict"]
+__all__ = ["of_sharing", "said", "several_name", "several_verdict"]
 
 _SHOWN_NAMES, _NAME_CHARS, _SHOWN_PROBES, _GROUPS_CHARS, _GROUPING_CHARS = 4, 40, 3, 200, 300
 """What the verdict has room for; the tables show everything."""
@@ -86,12 +86,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "all_apart": ("Every task has a model of its own", "每个任务单独一个模型"),
     "in_groups": ("The tasks are learnt in {m} groups", "任务分为 {m} 组学习"),
     "because_none": (
-        "{shape}: in equal time, none of them did significantly better alone ({numbers}).",
-        "{shape}：在相同时间内，没有任务分训显著更好（{numbers}）。",
+        "{shape}: in equal time, none of them did better alone ({numbers}).",
+        "{shape}：在相同时间内，没有任务分训更好（{numbers}）。",
     ),
     "because_some": (
-        "{shape}: in equal time, {n} of {all} did significantly better alone, by metric or loss ({numbers}).",
-        "{shape}：在相同时间内，{all} 个任务中有 {n} 个分训显著更好（按指标或损失；{numbers}）。",
+        "{shape}: in equal time, {n} of {all} did better alone, by metric or loss ({numbers}).",
+        "{shape}：在相同时间内，{all} 个任务中有 {n} 个分训更好（按指标或损失；{numbers}）。",
     ),
     "as_said": ("{shape}: {grouping}", "{shape}：{grouping}"),
     "compared": (
@@ -99,6 +99,33 @@ _WORDS: dict[str, tuple[str, str]] = {
         "“{task}”的{metric}合训 {together}，分训 {alone}，{p}",
     ),
 }
+
+_OF_ADDED: dict[str, tuple[str, str]] = {
+    "sharing": ("What it did before", "原有的任务"),
+    "probe_intro": (
+        "The model that did a task before and the new one answered the same validation rows.",
+        "原来的模型与新模型回答相同的验证数据。",
+    ),
+    "together": ("Now", "现在"),
+    "alone": ("Before", "之前"),
+    "alone_better": ("Before was better by", "之前领先"),
+    "leaves": ("keeps its model", "保留原来的模型"),
+    "stays": ("the new model", "用新模型"),
+    "because_none": (
+        "Tasks were added to {model}: none of those that it did before is worse ({numbers}).",
+        "任务加入了 {model}：原有任务都没有变差（{numbers}）。",
+    ),
+    "because_some": (
+        "Tasks were added to {model}: {n} of the {all} that it did before would be worse, and keep their model "
+        "({numbers}).",
+        "任务加入了 {model}：{all} 个原有任务中有 {n} 个会变差，保留原来的模型（{numbers}）。",
+    ),
+    "compared": (
+        "{task}: {metric} {together} now, {alone} before, {p}",
+        "“{task}”的{metric}现在 {together}，之前 {alone}，{p}",
+    ),
+}
+"""What is said in place of the same of `_WORDS` where tasks were added to a model."""
 
 _NAMES: dict[str, tuple[str, str]] = {
     "mean_score": ("mean score", "平均得分"),
@@ -187,15 +214,24 @@ def _sharing_sentence(report: SeveralReport) -> str:
     if not probes:
         return said(language, "as_said", **facts, grouping=cut(report.grouping, _GROUPING_CHARS))
     telling = sorted(probes, key=lambda probe: (not probe.leaves, -probe.difference))
-    numbers = [_compared(language, probe) for probe in telling[:_SHOWN_PROBES]]
+    numbers = [_compared(report, probe) for probe in telling[:_SHOWN_PROBES]]
     if len(telling) > _SHOWN_PROBES:
         numbers.append("…")
     facts |= {"n": sum(probe.leaves for probe in probes), "all": len(probes)}
     facts["numbers"] = ("；" if language == "zh" else "; ").join(numbers)
-    return said(language, "because_some" if facts["n"] else "because_none", **facts)
+    facts["model"] = cut(report.added_to, _NAME_CHARS)
+    return of_sharing(report, "because_some" if facts["n"] else "because_none", **facts)
 
 
-def _compared(language: Language, probe: ProbeLine) -> str:
+def of_sharing(report: SeveralReport, key: str, **values: object) -> str:
+    """`said` of how tasks share models, in the words for a model that tasks were added to where it is one."""
+    if report.added_to and key in _OF_ADDED:
+        return _OF_ADDED[key][report.language == "zh"].format(**values)
+    return said(report.language, key, **values)
+
+
+def _compared(report: SeveralReport, probe: ProbeLine) -> str:
+    language = report.language
     facts = {
         "task": cut(probe.task, _NAME_CHARS),
         "metric": name_of(language, probe.metric),
@@ -203,7 +239,7 @@ def _compared(language: Language, probe: ProbeLine) -> str:
         "alone": number(probe.metric, probe.alone),
         "p": p_text(probe.p_value),
     }
-    return said(language, "compared", **facts)
+    return of_sharing(report, "compared", **facts)
 
 
 def _names(language: Language, names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from autogpt.evaluation.report_several_text import said, several_name
+from autogpt.evaluation.report_several_text import of_sharing, said, several_name
 from autogpt.evaluation.report_text import name_of, number, p_text
 from autogpt.evaluation.report_view import config_text, interval
 from autogpt.search.gpt_space import Bases, space_for, space_for_several, weight_of
@@ -142,7 +142,7 @@ def probe_rows(report: SeveralReport) -> list[list[str]]:
             number(probe.metric, probe.alone),
             number(probe.metric, probe.difference, signed=True),
             p_text(probe.p_value),
-            said(language, "leaves" if probe.leaves else "stays"),
+            of_sharing(report, "leaves" if probe.leaves else "stays"),
             probe.note,
         ]
         for probe in report.probes
