@@ -23,7 +23,7 @@ from autogpt.model import RECIPE_FILE, TASK_FILE, TASKS, Model
 from autogpt.model_several import MultitaskModel
 from autogpt.run import Run
 from autogpt.search.racing import Budget
-from autogpt.stages_grouping import Grouping, Probe, _passes, _why, child_run, compared, grouped
+from autogpt.stages_grouping import Grouping, Probe, _passes, _staying, _why, child_run, compared, grouped
 from autogpt.store.artifacts import RunFolder, write_json
 from autogpt.store.database import Store
 from autogpt.tasks.spec import TaskKind
@@ -151,9 +151,11 @@ def test_rows_that_are_hardly_seen_once_are_learnt_apart(
         ((0.9, 1.1, 0.9), ((0, 2), (1,))),
         ((0.9, 1.1, 1.1), ((0,), (1,), (2,))),
         ((1.1, 1.1, 1.1), ((0,), (1,), (2,))),
+        ((0.9, 1.0, 1.1), ((0, 1), (2,))),
+        ((1.0, 1.0, 1.0), ((0,), (1,), (2,))),
     ],
 )
-def test_tasks_with_a_lower_loss_together_stay_where_there_are_two(
+def test_tasks_that_lose_nothing_together_stay_where_there_are_two_and_they_gain(
     together: tuple[float, ...],
     groups: tuple[tuple[int, ...], ...],
     store: Store,
@@ -168,6 +170,20 @@ def test_tasks_with_a_lower_loss_together_stay_where_there_are_two(
     assert found.groups == groups
     apart = {group[0] for group in groups if len(group) == 1}
     assert [probe.leaves for probe in found.probes] == [place in apart for place in range(3)]
+
+
+def test_a_little_is_borne_where_it_may_be_chance(desk: Desk) -> None:
+    def probe(difference: float, p_value: float, *, leaves: bool = False) -> Probe:
+        return Probe("a", "accuracy", 0.5, 0.5, 0.0, 1.0, difference, p_value, leaves)
+
+    gains, little, much = probe(-0.2, 0.001), probe(0.02, 0.6), probe(0.05, 0.6)
+    surely, by_metric = probe(0.02, 0.01), probe(-0.2, 0.5, leaves=True)
+    losses = (2.0, 2.0)
+    assert _staying((gains, little), losses) == (0, 1)
+    for other in (much, surely, by_metric):
+        assert _staying((gains, other), losses) == ()
+    assert _staying((probe(-0.01, 0.6), little), losses) == ()  # on average they lose
+    assert _staying((gains, much, gains), (2.0,) * 3) == (0, 2)
 
 
 def test_a_task_that_the_others_ruin_leaves_and_that_is_kept(store: Store, desk: Desk) -> None:
@@ -195,7 +211,7 @@ def test_tasks_that_agree_stay_together(store: Store, tmp_path: Path) -> None:
     run, events = _run(store, agreeing := _desk(tmp_path, liars=False))
     found = grouped(run, agreeing.bench)
     assert found.groups == ((0, 1, 2),)
-    assert found.why.startswith("together: every task has the lower loss so (honest ")
+    assert found.why.startswith("together: no task loses by it, and on average they gain (honest ")
     assert not [event for event in events if event.kind == "training.step"]  # no trial's, and not the winner's
 
 
@@ -281,8 +297,8 @@ def _told(task: str, leaves: bool) -> Probe:
 @pytest.mark.parametrize(
     ("leaving", "opening"),
     [
-        ((False, False), "together: every task has the lower loss so"),
-        ((True, True), "apart: no two tasks have the lower loss together"),
+        ((False, False), "together: no task loses by it, and on average they gain"),
+        ((True, True), "apart: no two tasks gain by each other"),
         ((False, True), "in groups: b better alone"),
     ],
 )
@@ -294,8 +310,8 @@ def test_why_in_words(leaving: tuple[bool, bool], opening: str) -> None:
 @pytest.mark.parametrize(
     ("leaving", "opening"),
     [
-        ((False, False), "合训：每个任务合训时损失都更低"),
-        ((True, True), "分训：没有两个任务在合训时损失更低"),
+        ((False, False), "合训：没有任务因此变差，平均有所提高"),
+        ((True, True), "分训：没有两个任务能互相帮助"),
         ((True, False), "分组：客服 分训更好"),
     ],
 )

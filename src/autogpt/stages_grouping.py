@@ -14,7 +14,7 @@ from autogpt.bench import Bench, Part, bench_of, candidate_of, judge_parts
 from autogpt.config import RunConfig
 from autogpt.data.readers import fingerprint
 from autogpt.errors import TrainingError
-from autogpt.evaluation.gain import gain_of, loss_gain_of
+from autogpt.evaluation.gain import SIGNIFICANT, gain_of, loss_gain_of
 from autogpt.evaluation.metrics import get_metric
 from autogpt.evaluation.report_text import Language, language_of
 from autogpt.given import files_noted, sources_of, understood_of
@@ -40,6 +40,8 @@ each other is not worth the steps that it takes (benchmarks/results/multitask.md
 two tasks of 400 rows gained with some ten passes."""
 _TRAINING_SHARE, _MOST_TIMED_S, _TIMED_STEPS = 0.6, 3.0, 4
 """Share of the time left in which one model would be trained; and how long, and how often, a step is timed."""
+_TOLERANCE = 0.02
+"""Share of its loss that a task may lose to the others where that cannot be told from chance: seeds do more."""
 _FILE = "grouping.json"
 _DONE_BEFORE = ("baselines", "feasibility")
 _WORDS: Mapping[Language, Mapping[str, str]] = {
@@ -49,8 +51,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "short": "together: {seconds:.0f} s, a fifth of the budget, is too short to compare with models apart",
         "failed": "together: nothing could be compared ({error})",
         "scarce": "apart: there is time for {passes:.1g} passes over all rows, and tasks help where rows are few",
-        "together": "together: every task has the lower loss so ({told})",
-        "apart": "apart: no two tasks have the lower loss together ({told})",
+        "together": "together: no task loses by it, and on average they gain ({told})",
+        "apart": "apart: no two tasks gain by each other ({told})",
         "groups": "in groups: {names} better alone ({told})",
         "task": "{name} {together:.4g} together, {alone:.4g} alone (p={p:.2g}, by the loss {loss_p:.2g})",
         "between_tasks": "; ",
@@ -62,8 +64,8 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "short": "合训：预算的五分之一只有 {seconds:.0f} 秒，不足以与分训的模型比较",
         "failed": "合训：无法比较（{error}）",
         "scarce": "分训：时间只够把全部数据读 {passes:.1g} 遍，数据少时任务之间才有帮助",
-        "together": "合训：每个任务合训时损失都更低（{told}）",
-        "apart": "分训：没有两个任务在合训时损失更低（{told}）",
+        "together": "合训：没有任务因此变差，平均有所提高（{told}）",
+        "apart": "分训：没有两个任务能互相帮助（{told}）",
         "groups": "分组：{names} 分训更好（{told}）",
         "task": "{name} 合训 {together:.4g}，分训 {alone:.4g}（p={p:.2g}，按损失 {loss_p:.2g}）",
         "between_tasks": "；",
@@ -118,9 +120,9 @@ def grouped(run: Run, bench: Bench) -> Grouping:
 
     Where the time is too short for two passes over all rows, they are learnt apart, and nothing is compared. Otherwise
     all tasks are trained together by the default configuration for half of the comparison's time; and apart, each for
-    its share of the other half. Those stay together, two or more, whose loss on validation rows is lower so, and
-    whose metric is not worse by a paired test and beyond what seeds do. So most groupings are right, and none is
-    sure: that a task leaves says what training for minutes says, and no more.
+    its share of the other half. Those stay together, two or more, that lose nothing by it on validation rows: no
+    more than 2 % of the loss, not significantly, and nothing of the metric beyond what seeds do; and on average they
+    must gain. So most groupings are right, and none is sure: it is what training for minutes says.
     """
     if len(bench.parts) == 1:
         return Grouping(((0,),), "")
@@ -156,11 +158,23 @@ def _grouped(run: Run, bench: Bench) -> Grouping:
         return Grouping((every,), words["failed"].format(error=error))
     tests = len(every)
     probes = [compared(*each, tests) for each in zip(bench.parts, together, alone, strict=True)]
-    stay = tuple(place for place in every if probes[place].loss_difference <= 0 and not probes[place].leaves)
-    stay = stay if len(stay) > 1 else ()
+    stay = _staying(probes, [judgement.loss for judgement in alone])
     told = tuple(replace(probe, leaves=place not in stay) for place, probe in enumerate(probes))
     groups = (*((stay,) if stay else ()), *((place,) for place in every if place not in stay))
     return _settled(run, Grouping(groups, _why(told, language), told, round(run.budget.elapsed() - began, 1)))
+
+
+def _staying(probes: Sequence[Probe], alone: Sequence[float]) -> tuple[int, ...]:
+    """Places of the tasks that share a model, two or more; `alone` is the loss of each in a model of its own."""
+    worse = [probe.loss_difference / max(loss, 1e-9) for probe, loss in zip(probes, alone, strict=True)]
+    stay = tuple(
+        place
+        for place, probe in enumerate(probes)
+        if worse[place] <= _TOLERANCE
+        and not probe.leaves
+        and not (worse[place] > 0 and probe.loss_p_value < SIGNIFICANT)
+    )
+    return stay if len(stay) > 1 and sum(worse[place] for place in stay) < 0 else ()
 
 
 def _settled(run: Run, found: Grouping) -> Grouping:

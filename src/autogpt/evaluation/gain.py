@@ -19,6 +19,7 @@ __all__ = [
     "HIT_SEED_NOISE",
     "LABEL_SEED_NOISE",
     "SEED_NOISE",
+    "SIGNIFICANT",
     "Gain",
     "gain_of",
     "loss_gain_of",
