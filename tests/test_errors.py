@@ -23,7 +23,7 @@ def test_every_error_is_in_the_tree(name: str) -> None:
     assert issubclass(getattr(errors, name), errors.AutoGPTError)
 
 
-@pytest.mark.parametrize("name", ["DataError", "TaskError", "ConfigError", "ModelError", "BudgetError"])
+@pytest.mark.parametrize("name", ["DataError", "TaskError", "ConfigError", "ModelError", "BudgetError", "AccessError"])
 def test_bad_input_ends_with_2(name: str) -> None:
     assert issubclass(getattr(errors, name), errors.BadInput)
     assert getattr(errors, name).exit_code == 2

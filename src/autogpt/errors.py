@@ -12,18 +12,22 @@ AutoGPTError            exit 1   the run failed
     ├── TaskError                the description or the task it was understood as
     ├── ConfigError              an option, a config file, an override
     ├── ModelError               a model name, folder or base that is not there or not usable
-    └── BudgetError              a budget that cannot be read or is too short
+    ├── BudgetError              a budget that cannot be read or is too short
+    └── AccessError              an access key that opens nothing
+        └── Forbidden            a valid key that does not reach so far
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "AutoGPTError",
     "BadInput",
     "BudgetError",
     "ConfigError",
     "DataError",
     "EndpointError",
+    "Forbidden",
     "Interrupted",
     "ModelError",
     "NoModelError",
@@ -113,3 +117,11 @@ class ModelError(BadInput):
 
 class BudgetError(BadInput):
     """A budget that cannot be read, or too short to train anything."""
+
+
+class AccessError(BadInput):
+    """An access key that opens nothing. It reads the same for unknown, wrong, revoked and expired keys."""
+
+
+class Forbidden(AccessError):
+    """A valid access key whose role or models do not cover what was asked."""

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, models, pretrain, runs, write
+from autogpt.cli import chat, common, data, doctor, evaluate, fit, generate, keys, models, pretrain, runs, write
 from autogpt.errors import AutoGPTError
 
 __all__ = ["app", "main", "run"]
@@ -57,6 +57,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
+app.add_typer(keys.app, name="keys")
 app.command("pretrain")(pretrain.pretrain)
 app.command("doctor")(doctor.doctor)
 

@@ -128,6 +128,19 @@ STRINGS: Mapping[str, tuple[str, str]] = {
     "write.promises": ("promised appearances", "约定出场"),
     "write.rewrites": ("rewrites", "重写"),
     "write.files": ("files", "文件"),
+    # keys
+    "keys.made": (
+        "key {name}: role {role}, models: {models}, expires: {until}",
+        "密钥 {name}：角色 {role}，模型：{models}，到期：{until}",
+    ),
+    "keys.once": (
+        "It is shown this once; only its digest is kept.",
+        "密钥只显示这一次；保存下来的只有它的摘要。",
+    ),
+    "keys.all": ("all", "全部"),
+    "keys.never": ("never", "永不"),
+    "keys.none": ("no keys yet: autogpt keys create NAME", "还没有密钥：autogpt keys create NAME"),
+    "keys.revoked": ("{name} was revoked at {when}", "{name} 已于 {when} 吊销"),
 }
 """key → (English, Chinese). Both have the same placeholders."""
 

@@ -13,9 +13,24 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["HEAD", "METADATA", "ModelRow", "RunRow", "RunState", "TrialRow", "models", "runs", "tasks", "trials"]
+from autogpt.security.access import Role
 
-HEAD = "0002"
+__all__ = [
+    "HEAD",
+    "METADATA",
+    "KeyRow",
+    "ModelRow",
+    "RunRow",
+    "RunState",
+    "TrialRow",
+    "keys",
+    "models",
+    "runs",
+    "tasks",
+    "trials",
+]
+
+HEAD = "0003"
 """The migration that this code needs."""
 
 RunState: TypeAlias = Literal["running", "finished", "failed", "interrupted"]
@@ -87,6 +102,21 @@ models = Table(
     Index(None, "task_key"),
 )
 
+keys = Table(
+    "keys",
+    METADATA,
+    Column("name", String(100), primary_key=True),
+    Column("id", String(20), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("models", JSON(none_as_null=True)),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("revoked", Float),
+    Column("used", Float),
+    Index(None, "id", unique=True),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
@@ -139,3 +169,20 @@ class ModelRow:
     ci95: tuple[float, float]
     created: float
     description: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An access key without its digest: what may be listed. `id` is the public part of the key itself.
+
+    `models` are the names it is limited to, None for no limit; `used` is right to a minute.
+    """
+
+    name: str
+    id: str
+    role: Role
+    models: tuple[str, ...] | None
+    created: float
+    expires: float | None
+    revoked: float | None
+    used: float | None
